@@ -84,10 +84,8 @@ fn find_leftovers(home: &Home, older: Option<Duration>) -> Result<Leftovers> {
     for (name, engine) in run_selection::engines(&runs, &home.sessions()?) {
         let driver = runtime::open(name, &engine, None);
         let labelled = driver.find_labelled().and_then(|labelled| {
-            let of_compose = match labels.own() {
-                Some(own) if name == runtime::COMPOSE_RUNTIME => {
-                    runtime::session_storage(&engine, own)?
-                }
+            let of_compose = match (labels.own(), driver.compose()) {
+                (Some(own), Some(compose)) => compose.session_storage(own)?,
                 _ => Default::default(),
             };
             Ok((labelled, of_compose))
@@ -261,10 +259,11 @@ fn describe(found: &Leftovers, nothing: bool) -> String {
 fn remove(home: &Home, found: &Leftovers) -> Result<()> {
     for (name, engine, orphan) in &found.orphans {
         let driver = runtime::open(*name, engine, None);
-        destroy::remove_one(driver.as_ref(), orphan.kind, &orphan.handle)?;
+        driver.remove_resource(orphan.kind, &orphan.handle)?;
     }
     for (engine, image) in &found.built {
-        runtime::remove_session_image(engine, &image.name)?;
+        let engine = runtime::compose_engine(engine, runtime::REQUEST_TIMEOUT);
+        engine.remove_image(&image.name)?;
     }
     for directory in &found.directories {
         home.remove_leftovers(directory)?;

@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::scaled_seconds;
 use crate::run;
 use crate::runtime::{self, ResourceOwner};
-use crate::store::{self, EndRequest, Home, HomeLabels, Loaded, ResourceKind, RunId, RunRecord};
+use crate::store::{self, EndRequest, Home, HomeLabels, Loaded, RunId, RunRecord};
 
 /// The grace period when `--force` stops an active run.
 const GRACE_SECONDS: u32 = 10;
@@ -141,22 +141,11 @@ fn remove_by_label(
     let whose = ResourceOwner::Run(id.as_str().to_owned());
     let mut labelled = driver.find_labelled()?;
     labelled.retain(|one| one.owner == whose && labels.include(&one.home_label));
+    // Containers come first, because a network in use cannot be removed.
     for labelled in &labelled {
-        remove_one(driver, labelled.kind, &labelled.handle)?;
+        driver.remove_resource(labelled.kind, &labelled.handle)?;
     }
     Ok(())
-}
-
-/// Removes a container or a network. Containers must go first, because a network in use cannot be removed.
-pub(super) fn remove_one(
-    driver: &dyn runtime::Runtime,
-    kind: ResourceKind,
-    handle: &str,
-) -> runtime::Result<()> {
-    match kind {
-        ResourceKind::Network => driver.remove_network(handle),
-        ResourceKind::Container | ResourceKind::Unknown => driver.remove(handle),
-    }
 }
 
 /// Removes the kept container of a run, or the resources that its supervisor could not remove.
@@ -170,7 +159,7 @@ fn remove_resources(record: &RunRecord, home: &Home) -> Result<()> {
         &record.settings.identity.engine,
     )?;
     for resource in record.resources.iter().rev() {
-        remove_one(runtime.as_ref(), resource.kind, &resource.handle)?;
+        runtime.remove_resource(resource.kind, &resource.handle)?;
     }
     Ok(())
 }

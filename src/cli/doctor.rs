@@ -98,7 +98,7 @@ fn tools() -> [DoctorCheck; 3] {
     let git = "install git 2.31 or newer, which sessions need";
     let tmux = "install tmux, which sessions with session.tmux need";
     let engine = runtime::engine_settings(runtime::COMPOSE_RUNTIME);
-    let (compose, hint) = match runtime::ComposeTool::find(&engine) {
+    let (compose, hint) = match runtime::compose_engine(&engine, runtime::REQUEST_TIMEOUT).tool() {
         Ok(tool) => (Ok(tool.name()), None),
         Err(problem) => {
             let error = Error::from(problem);

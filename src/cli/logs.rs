@@ -58,7 +58,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 pub(super) fn of_process(args: &Args, home: &Home, session: &Session, process: &str) -> Result<u8> {
     if let Some((runtime, container)) = service_log(session, process)? {
         match args.has(&flags::JSON) {
-            true => of_service(args, runtime.full_log(&container)?)?,
+            true => of_service(args, runtime.need_session_services()?.full_log(&container)?)?,
             false => print_engine_log(runtime.as_ref(), &container)?,
         }
         return Ok(0);
@@ -103,7 +103,7 @@ fn print_engine_log(runtime: &dyn Runtime, container: &str) -> Result<()> {
         }
     });
     let show = show.as_mut().map(|show| show as &mut dyn FnMut(&[u8]));
-    Ok(runtime.show_log(container, show)?)
+    Ok(runtime.need_session_services()?.show_log(container, show)?)
 }
 
 /// Prints the output of a session's service line by line, with times.

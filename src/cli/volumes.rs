@@ -95,7 +95,10 @@ fn find_volumes(home: &Home) -> Result<(Vec<Volume>, bool)> {
         }
     }
     for (runtime, engine) in engines(home) {
-        match engine.volumes() {
+        let Some(volumes) = engine.volumes() else {
+            continue;
+        };
+        match volumes.find_volumes() {
             Ok(mut volumes) => {
                 volumes.retain(|volume| labels.include(&volume.home_label));
                 found.extend(volumes.into_iter().map(|volume| Volume {
@@ -174,7 +177,9 @@ fn remove(args: &Args, home: &Home, names: &[&str]) -> Result<u8> {
             })?,
             VolumeKind::Volume => {
                 for (_, engine) in engines(home) {
-                    engine.remove_volume(&volume.location)?;
+                    if let Some(volumes) = engine.volumes() {
+                        volumes.remove_volume(&volume.location)?;
+                    }
                 }
             }
         }

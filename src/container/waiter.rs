@@ -209,7 +209,7 @@ impl Waiter {
     /// The output has ended but the container has not: the client was killed, or the engine restarted.
     fn reattach(&mut self, handle: &str) {
         let end = self.attachment_end();
-        if !self.watched.runtime().keeps_output() {
+        if self.watched.runtime().kept_output().is_none() {
             return self.mark_output_lost(&end);
         }
         self.is_detached = true;
@@ -218,7 +218,8 @@ impl Waiter {
             self.note_break(&why);
         }
         let kept = self.capture().kept();
-        match self.watched.runtime().reattach(handle, kept) {
+        let output = self.watched.runtime().need_kept_output();
+        match output.and_then(|output| output.reattach(handle, kept)) {
             Ok(attached) => {
                 let tell = Arc::clone(&self.watched).listener();
                 self.capture().attach(attached, tell);
@@ -290,7 +291,7 @@ impl Waiter {
         if exit.started_at.is_some() && exit.code.is_none() && !exit.was_removed {
             exit.code = end.code();
         }
-        if !self.watched.runtime().keeps_output() {
+        if self.watched.runtime().kept_output().is_none() {
             return self.record_unread_output(&end, exit);
         }
         let look = self.is_detached || !whole || may_miss_output(&end, exit);
@@ -336,7 +337,8 @@ impl Waiter {
     fn catch_up(&mut self, end: AttachEnd) -> AttachEnd {
         let capture = self.capture();
         let handle = self.watched.handle();
-        let attached = match self.watched.runtime().reattach(&handle, capture.kept()) {
+        let output = self.watched.runtime().need_kept_output();
+        let attached = match output.and_then(|output| output.reattach(&handle, capture.kept())) {
             Ok(attached) => attached,
             Err(problem) => {
                 let why = problem.message().to_owned();

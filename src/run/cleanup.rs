@@ -75,7 +75,10 @@ pub(super) fn may_still_appear(runtime: &dyn Runtime, dir: &RunDir, resource: &R
         return false;
     }
     match resource.kind {
-        ResourceKind::Network => matches!(runtime.has_network(handle), Ok(false)),
+        ResourceKind::Network => {
+            let networks = runtime.networks();
+            networks.is_some_and(|networks| matches!(networks.has_network(handle), Ok(false)))
+        }
         _ => matches!(
             runtime.inspect(&[handle]).as_deref(),
             Ok([Inspected::Missing])
@@ -93,9 +96,8 @@ fn remove(supervisor: &Supervisor, resource: &Resource) -> bool {
     let mut pause = unit_scaled(Duration::from_millis(50));
     loop {
         let removed = match resource.kind {
-            ResourceKind::Container => supervisor.runtime.remove(&resource.handle),
-            ResourceKind::Network => supervisor.runtime.remove_network(&resource.handle),
             ResourceKind::Unknown => return false,
+            kind => supervisor.runtime.remove_resource(kind, &resource.handle),
         };
         match removed {
             Ok(()) | Err(RuntimeError::NotFound(_)) => break,

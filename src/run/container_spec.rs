@@ -97,15 +97,16 @@ fn engine_volume(
     };
     let handle = handle_of(home_label);
     let labels = home.labels()?;
+    let engine = supervisor.runtime.need_volumes()?;
     let former: Vec<String> = labels.former().map(handle_of).collect();
-    if !former.is_empty() && !supervisor.runtime.has_volume(&handle)? {
+    if !former.is_empty() && !engine.has_volume(&handle)? {
         for handle in former {
-            if supervisor.runtime.has_volume(&handle)? {
+            if engine.has_volume(&handle)? {
                 return Ok(mount(handle));
             }
         }
     }
-    supervisor.runtime.make_volume(&EngineVolume {
+    engine.make_volume(&EngineVolume {
         handle: handle.clone(),
         home_label: home_label.to_owned(),
         name: volume.name.clone(),

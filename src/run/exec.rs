@@ -136,7 +136,8 @@ impl ExecTarget {
                 (false, true) => "HUP",
                 (false, false) => "TERM",
             };
-            let found = self.runtime.kill_exec(&self.handle, &self.marker, signal);
+            let commands = self.runtime.need_commands();
+            let found = commands.and_then(|all| all.kill_exec(&self.handle, &self.marker, signal));
             // The command may not have started yet, or may need time.
             if found.is_ok() && !at_once {
                 return self.kill_after_grace(asked);
@@ -265,7 +266,7 @@ fn run_exec(
     person: Option<Arc<Terminal>>,
     ender: &ExecCanceller,
 ) -> Result<Option<AttachEnd>> {
-    let mut attached = runtime.exec_attached(&spec)?;
+    let mut attached = runtime.need_commands()?.exec_attached(&spec)?;
     let typing = WorkloadTerminal::start(&mut attached, spec.stdin.take(), person.clone());
     if let Some(typing) = typing.map_err(|error| terminal_error(&error))? {
         let _ = ender.0.terminal.set(typing);
@@ -311,7 +312,7 @@ fn exec_result(
     match end {
         Some(AttachEnd::Code(code)) => done.exit_code = Some(code),
         Some(AttachEnd::Failed(words)) => {
-            let refusal = runtime.refusal(words.code, &words.bytes);
+            let refusal = runtime.need_commands()?.refusal(words.code, &words.bytes);
             let message = format!(
                 "cannot run it: {}",
                 crate::term::escape_unsafe(&refusal.reason)

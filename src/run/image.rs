@@ -49,7 +49,8 @@ fn pull_once(supervisor: &Supervisor, image: &str) -> runtime::Result<()> {
     let should_continue = || supervisor.should_continue_creating();
     let note = |why: &str| supervisor.append_supervisor_log(&format!("{image}: {why}"));
     runtime::retry(&should_continue, &note, &mut || {
-        supervisor.runtime.pull_image(image, &should_continue)
+        let images = supervisor.runtime.need_images()?;
+        images.pull_image(image, &should_continue)
     })
 }
 
@@ -77,7 +78,7 @@ fn build_once(
     supervisor.check_end_intent()?;
     // The previous holder of the lock may have built it.
     if !plan.settings.image.rebuild
-        && supervisor.runtime.has_image(image)?
+        && supervisor.runtime.need_images()?.has_image(image)?
         && !is_outdated(supervisor, plan)
     {
         return Ok(());
@@ -105,19 +106,22 @@ pub(super) fn is_outdated(supervisor: &Supervisor, plan: &Plan) -> bool {
     let (Some(image), Some(_)) = (&plan.settings.image.name, &plan.build) else {
         return false;
     };
-    let inputs = supervisor.runtime.build_inputs(image).unwrap_or_default();
+    let Some(images) = supervisor.runtime.images() else {
+        return false;
+    };
+    let inputs = images.build_inputs(image).unwrap_or_default();
     inputs.split_whitespace().any(|input| {
         let (name, built_from) = input.split_once('=').unwrap_or_default();
-        let now = supervisor.runtime.image_id(name);
+        let now = images.image_id(name);
         now.is_some_and(|now| now != built_from)
     })
 }
 
 /// The [`ImageBuild::inputs`] of a build that is about to start.
 fn inputs(supervisor: &Supervisor, build: &ImageRecipe) -> String {
-    let images = build.images().into_iter();
-    let known = images.filter_map(|name| {
-        let id = supervisor.runtime.image_id(name)?;
+    let names = build.images().into_iter();
+    let known = names.filter_map(|name| {
+        let id = supervisor.runtime.images()?.image_id(name)?;
         Some(format!("{name}={id}"))
     });
     known.collect::<Vec<_>>().join(" ")
@@ -156,18 +160,16 @@ fn run_build(
     let mut file =
         create(&log).map_err(|error| Error::io(ErrorKind::Store, "write", &log, &error))?;
     let mut progress = BuildProgress::default();
-    let built = supervisor.runtime.build_image(
-        &request,
-        &mut |event| {
-            let (BuildEvent::Step(text) | BuildEvent::Line(text)) = event;
-            // A full disk does not fail a build.
-            let _ = writeln!(file, "{text}");
-            if let Some(message) = progress.record_event(event) {
-                supervisor.try_notify_client(&message);
-            }
-        },
-        should_continue,
-    );
+    let mut tell = |event: BuildEvent<'_>| {
+        let (BuildEvent::Step(text) | BuildEvent::Line(text)) = event;
+        // A full disk does not fail a build.
+        let _ = writeln!(file, "{text}");
+        if let Some(message) = progress.record_event(event) {
+            supervisor.try_notify_client(&message);
+        }
+    };
+    let images = supervisor.runtime.need_images();
+    let built = images.and_then(|all| all.build_image(&request, &mut tell, should_continue));
     let _ = fs::remove_dir_all(&request.context);
     built.map_err(|problem| match problem {
         RuntimeError::Refused(_) => {

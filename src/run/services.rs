@@ -44,7 +44,8 @@ pub(super) fn start(supervisor: &Arc<Supervisor>, plan: &Plan) -> Result<()> {
         owner: ResourceOwner::Run(supervisor.handle()),
     };
     supervisor.begin_engine_request(ResourceKind::Network, &network.handle);
-    let made = supervisor.runtime.make_network(&network);
+    let networks = supervisor.runtime.need_networks();
+    let made = networks.and_then(|networks| networks.make_network(&network));
     match &made {
         Ok(()) => supervisor.end_container_request(Some(&network.handle)),
         Err(RuntimeError::Unreachable(..)) => {

@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-use super::Runtime;
 use super::apple::{self, Apple};
 use super::bwrap::Bwrap;
+use super::capabilities::{Compose, Runtime};
 use super::docker::{self, Dialect, Docker, EngineFacts};
 use super::error::{Result, RuntimeError};
 use crate::store::RunDir;
@@ -160,6 +160,11 @@ pub(crate) fn open_within(
         RuntimeName::Apple | RuntimeName::Bwrap => return open(name, engine, None),
     };
     Box::new(Docker::new(dialect, engine.to_vec(), None).with_timeout(timeout))
+}
+
+/// The engine that the compose tool uses, with this timeout of its requests.
+pub(crate) fn compose_engine(engine: &[(String, String)], timeout: Duration) -> Box<dyn Compose> {
+    Box::new(Docker::new(Dialect::Docker, engine.to_vec(), None).with_timeout(timeout))
 }
 
 /// The first runtime that responds.

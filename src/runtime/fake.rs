@@ -13,10 +13,13 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::capabilities::{
+    Commands, Containers, Images, KeptOutput, Networks, Runtime, Services, SessionServices, Volumes,
+};
 use super::{
-    AttachEnd, Attached, BuildEvent, ClientFailure, ContainerSpec, EngineClient, EngineVolume,
-    ExecSpec, Exit, ImageBuild, Inspected, Labelled, Network, Refusal, ResourceOwner, Result,
-    Runtime, RuntimeError, ServiceSpec,
+    AttachEnd, Attached, BuildEvent, ClientFailure, CommandSpec, ContainerSpec, EngineClient,
+    EngineVolume, ExecSpec, Exit, ImageBuild, Inspected, Labelled, Network, Refusal, ResourceOwner,
+    Result, RuntimeError, ServiceSpec, ShowFn,
 };
 use crate::store::{ResourceKind, Stream, StreamBytes, Timestamp};
 
@@ -497,6 +500,15 @@ impl Fake {
         self.state().containers.get(handle)?.listener.clone()
     }
 
+    /// What the engine's log has, of both streams.
+    fn log_of(&self, handle: &str) -> (String, String) {
+        let state = self.state();
+        let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+        let kept = state.containers.get(handle);
+        kept.map(|kept| (text(&kept.stdout), text(&kept.stderr)))
+            .unwrap_or_default()
+    }
+
     /// Takes note of a call, lets happen what is to happen meanwhile, and finds its answer.
     fn asked(&self, call: &str) -> Answer {
         let hook = {
@@ -607,139 +619,63 @@ impl Runtime for Fake {
         self.request("probe", |_| {}).map(|()| "1".to_owned())
     }
 
-    fn pull_image(&self, image: &str, _going_on: &dyn Fn() -> bool) -> Result<()> {
-        self.request(&format!("pull {image}"), |_| {})
-    }
-
-    fn has_image(&self, image: &str) -> Result<bool> {
-        self.question(&format!("has-image {image}"), |_| true)
-    }
-
-    fn build_image(
-        &self,
-        build: &ImageBuild,
-        _tell: &mut dyn FnMut(BuildEvent<'_>),
-        _going_on: &dyn Fn() -> bool,
-    ) -> Result<()> {
-        self.request(&format!("build {}", build.tag), |_| {})
-    }
-
-    fn make_volume(&self, volume: &EngineVolume) -> Result<()> {
-        self.request(&format!("make-volume {}", volume.handle), |state| {
-            let handle = volume.handle.clone();
-            state.volumes.insert(handle, volume.clone());
-        })
-    }
-
-    fn has_volume(&self, handle: &str) -> Result<bool> {
-        self.question(&format!("has-volume {handle}"), |state| {
-            state.volumes.contains_key(handle)
-        })
-    }
-
-    fn volumes(&self) -> Result<Vec<EngineVolume>> {
-        self.request("volumes", |_| {})?;
-        Ok(self.state().volumes.values().cloned().collect())
-    }
-
-    fn remove_volume(&self, handle: &str) -> Result<()> {
-        self.request(&format!("remove-volume {handle}"), |state| {
-            state.volumes.remove(handle);
-        })
-    }
-
-    fn make_network(&self, network: &Network) -> Result<()> {
-        self.request(&format!("make-network {}", network.handle), |state| {
-            let labels = (network.home_label.clone(), network.owner.clone());
-            state.networks.insert(network.handle.clone(), labels);
-        })
-    }
-
-    fn has_network(&self, handle: &str) -> Result<bool> {
-        self.question(&format!("has-network {handle}"), |state| {
-            state.networks.contains_key(handle)
-        })
-    }
-
-    fn remove_network(&self, handle: &str) -> Result<()> {
-        self.request(&format!("remove-network {handle}"), |state| {
-            state.networks.remove(handle);
-        })
-    }
-
-    fn disconnect(&self, network: &str, container: &str) -> Result<()> {
-        self.request(&format!("disconnect {network} {container}"), |_| {})
-    }
-
-    fn create_service(&self, spec: &ServiceSpec) -> Result<()> {
-        let call = format!("create-service {}", spec.handle);
-        self.make(&call, &spec.handle, &spec.home_label, spec.owner.clone())
-    }
-
-    fn start_service(&self, handle: &str) -> Result<Attached> {
-        self.start(&format!("start-service {handle}"), handle)
-    }
-
-    fn start_detached(&self, handle: &str) -> Result<()> {
-        self.request(&format!("launch {handle}"), |state| {
-            if let Some(container) = state.containers.get_mut(handle) {
-                container.state = running();
-            }
-        })
-    }
-
-    fn read_log(&self, handle: &str, _last: usize, tell: &mut dyn FnMut(&str)) -> Result<()> {
-        self.request(&format!("log {handle}"), |_| {})?;
+    fn find_labelled(&self) -> Result<Vec<Labelled>> {
+        self.request("find-labelled", |_| {})?;
         let state = self.state();
-        let kept = state
-            .containers
-            .get(handle)
-            .map(|container| container.stdout.clone());
-        drop(state);
-        String::from_utf8_lossy(&kept.unwrap_or_default())
-            .lines()
-            .for_each(tell);
-        Ok(())
+        let labelled = |kind, handle: &String, home: &String, whose: &ResourceOwner| Labelled {
+            kind,
+            handle: handle.clone(),
+            id: handle.clone(),
+            home_label: home.clone(),
+            owner: whose.clone(),
+        };
+        let containers = state.containers.iter().map(|(handle, container)| {
+            let kind = ResourceKind::Container;
+            labelled(kind, handle, &container.home, &container.whose)
+        });
+        let mut found: Vec<Labelled> = containers.collect();
+        let networks = state.networks.iter();
+        found.extend(
+            networks.map(|(handle, (home, whose))| {
+                labelled(ResourceKind::Network, handle, home, whose)
+            }),
+        );
+        Ok(found)
     }
 
-    fn exec(
-        &self,
-        handle: &str,
-        command: &[String],
-        _patience: Duration,
-        _going_on: &dyn Fn() -> bool,
-        tell: &mut dyn FnMut(&str),
-    ) -> Result<Option<u8>> {
-        match self.asked(&format!("exec {handle} {}", command.join(" "))) {
-            Answer::Fails(problem) | Answer::DoneBut(problem) => Err(problem),
-            Answer::Exits(code, words) => {
-                words.lines().for_each(tell);
-                Ok(code)
-            }
-            _ => match self.state().containers.get(handle) {
-                Some(container) if matches!(container.state, Inspected::Running { .. }) => {
-                    Ok(Some(0))
-                }
-                _ => Ok(Some(1)),
-            },
-        }
+    fn images(&self) -> Option<&dyn Images> {
+        Some(self)
     }
 
-    fn exec_attached(&self, spec: &ExecSpec) -> Result<Attached> {
-        self.start(&format!("exec-attached {}", spec.handle), &spec.handle)
+    fn volumes(&self) -> Option<&dyn Volumes> {
+        Some(self)
     }
 
-    fn kill_exec(&self, handle: &str, marker: &str, signal: &str) -> Result<()> {
-        self.request(&format!("kill-exec {handle} {marker} {signal}"), |_| {})
+    fn networks(&self) -> Option<&dyn Networks> {
+        Some(self)
     }
 
-    fn refusal(&self, code: u8, words: &[u8]) -> Refusal {
-        Refusal {
-            reason: String::from_utf8_lossy(words).into_owned(),
-            code: matches!(code, 126 | 127).then_some(code),
-        }
+    fn services(&self) -> Option<&dyn Services> {
+        Some(self)
     }
 
+    fn commands(&self) -> Option<&dyn Commands> {
+        Some(self)
+    }
+
+    fn kept_output(&self) -> Option<&dyn KeptOutput> {
+        self.state()
+            .traits
+            .keeps_output
+            .then_some(self as &dyn KeptOutput)
+    }
+
+    fn session_services(&self) -> Option<&dyn SessionServices> {
+        Some(self)
+    }
+}
+
+impl Containers for Fake {
     fn create(&self, spec: &ContainerSpec) -> Result<()> {
         let call = format!("create {}", spec.handle);
         let whose = ResourceOwner::Run(spec.run_label.clone());
@@ -773,26 +709,6 @@ impl Runtime for Fake {
             .map(Some)
     }
 
-    fn reattach(&self, handle: &str, kept: StreamBytes) -> Result<Attached> {
-        let call = format!("reattach {handle} {} {}", kept.stdout, kept.stderr);
-        if let Answer::Fails(problem) | Answer::DoneBut(problem) = self.asked(&call) {
-            return Err(problem);
-        }
-        let mut state = self.state();
-        let container = state.containers.get_mut(handle).ok_or_else(not_found)?;
-        let listener = Listener::new();
-        let rest = |bytes: &[u8], from: u64| bytes.get(from as usize..).unwrap_or(&[]).to_vec();
-        listener.stdout.give(&rest(&container.stdout, kept.stdout));
-        listener.stderr.give(&rest(&container.stderr, kept.stderr));
-        match container.state {
-            Inspected::Running { .. } => container.listener = Some(listener.clone()),
-            _ => listener.finish(AttachEnd::Code(0)),
-        }
-        drop(state);
-        self.note(&format!("attached {handle}"));
-        Ok(listener.attached(self, handle))
-    }
-
     fn inspect(&self, handles: &[&str]) -> Result<Vec<Inspected>> {
         match self.asked(&format!("inspect {}", handles.join(" "))) {
             Answer::Fails(problem) | Answer::DoneBut(problem) => Err(problem),
@@ -811,10 +727,6 @@ impl Runtime for Fake {
 
     fn inspect_is_cheap(&self) -> bool {
         self.state().traits.looks_are_cheap
-    }
-
-    fn keeps_output(&self) -> bool {
-        self.state().traits.keeps_output
     }
 
     fn is_at_start_gate(&self, handle: &str) -> Result<bool> {
@@ -845,29 +757,179 @@ impl Runtime for Fake {
         }
         done
     }
+}
 
-    fn find_labelled(&self) -> Result<Vec<Labelled>> {
-        self.request("find-labelled", |_| {})?;
-        let state = self.state();
-        let labelled = |kind, handle: &String, home: &String, whose: &ResourceOwner| Labelled {
-            kind,
-            handle: handle.clone(),
-            id: handle.clone(),
-            home_label: home.clone(),
-            owner: whose.clone(),
-        };
-        let containers = state.containers.iter().map(|(handle, container)| {
-            let kind = ResourceKind::Container;
-            labelled(kind, handle, &container.home, &container.whose)
-        });
-        let mut found: Vec<Labelled> = containers.collect();
-        let networks = state.networks.iter();
-        found.extend(
-            networks.map(|(handle, (home, whose))| {
-                labelled(ResourceKind::Network, handle, home, whose)
-            }),
-        );
-        Ok(found)
+impl KeptOutput for Fake {
+    fn reattach(&self, handle: &str, kept: StreamBytes) -> Result<Attached> {
+        let call = format!("reattach {handle} {} {}", kept.stdout, kept.stderr);
+        if let Answer::Fails(problem) | Answer::DoneBut(problem) = self.asked(&call) {
+            return Err(problem);
+        }
+        let mut state = self.state();
+        let container = state.containers.get_mut(handle).ok_or_else(not_found)?;
+        let listener = Listener::new();
+        let rest = |bytes: &[u8], from: u64| bytes.get(from as usize..).unwrap_or(&[]).to_vec();
+        listener.stdout.give(&rest(&container.stdout, kept.stdout));
+        listener.stderr.give(&rest(&container.stderr, kept.stderr));
+        match container.state {
+            Inspected::Running { .. } => container.listener = Some(listener.clone()),
+            _ => listener.finish(AttachEnd::Code(0)),
+        }
+        drop(state);
+        self.note(&format!("attached {handle}"));
+        Ok(listener.attached(self, handle))
+    }
+}
+
+impl Images for Fake {
+    fn pull_image(&self, image: &str, _going_on: &dyn Fn() -> bool) -> Result<()> {
+        self.request(&format!("pull {image}"), |_| {})
+    }
+
+    fn has_image(&self, image: &str) -> Result<bool> {
+        self.question(&format!("has-image {image}"), |_| true)
+    }
+
+    fn build_image(
+        &self,
+        build: &ImageBuild,
+        _tell: &mut dyn FnMut(BuildEvent<'_>),
+        _going_on: &dyn Fn() -> bool,
+    ) -> Result<()> {
+        self.request(&format!("build {}", build.tag), |_| {})
+    }
+}
+
+impl Volumes for Fake {
+    fn make_volume(&self, volume: &EngineVolume) -> Result<()> {
+        self.request(&format!("make-volume {}", volume.handle), |state| {
+            let handle = volume.handle.clone();
+            state.volumes.insert(handle, volume.clone());
+        })
+    }
+
+    fn has_volume(&self, handle: &str) -> Result<bool> {
+        self.question(&format!("has-volume {handle}"), |state| {
+            state.volumes.contains_key(handle)
+        })
+    }
+
+    fn find_volumes(&self) -> Result<Vec<EngineVolume>> {
+        self.request("volumes", |_| {})?;
+        Ok(self.state().volumes.values().cloned().collect())
+    }
+
+    fn remove_volume(&self, handle: &str) -> Result<()> {
+        self.request(&format!("remove-volume {handle}"), |state| {
+            state.volumes.remove(handle);
+        })
+    }
+}
+
+impl Networks for Fake {
+    fn make_network(&self, network: &Network) -> Result<()> {
+        self.request(&format!("make-network {}", network.handle), |state| {
+            let labels = (network.home_label.clone(), network.owner.clone());
+            state.networks.insert(network.handle.clone(), labels);
+        })
+    }
+
+    fn has_network(&self, handle: &str) -> Result<bool> {
+        self.question(&format!("has-network {handle}"), |state| {
+            state.networks.contains_key(handle)
+        })
+    }
+
+    fn remove_network(&self, handle: &str) -> Result<()> {
+        self.request(&format!("remove-network {handle}"), |state| {
+            state.networks.remove(handle);
+        })
+    }
+}
+
+impl Services for Fake {
+    fn create_service(&self, spec: &ServiceSpec) -> Result<()> {
+        let call = format!("create-service {}", spec.handle);
+        self.make(&call, &spec.handle, &spec.home_label, spec.owner.clone())
+    }
+
+    fn start_service(&self, handle: &str, _run: &str) -> Result<Attached> {
+        self.start(&format!("start-service {handle}"), handle)
+    }
+
+    fn restart_interrupted_service(&self, handle: &str, _run: &str) -> Result<Option<Attached>> {
+        self.restart_interrupted(handle, false)
+    }
+}
+
+impl SessionServices for Fake {
+    fn disconnect(&self, network: &str, container: &str) -> Result<()> {
+        self.request(&format!("disconnect {network} {container}"), |_| {})
+    }
+
+    fn start_detached(&self, handle: &str) -> Result<()> {
+        self.request(&format!("launch {handle}"), |state| {
+            if let Some(container) = state.containers.get_mut(handle) {
+                container.state = running();
+            }
+        })
+    }
+
+    fn show_log(&self, handle: &str, show: Option<ShowFn<'_>>) -> Result<()> {
+        self.request(&format!("show-log {handle}"), |_| {})?;
+        if let Some(show) = show {
+            show(self.log_of(handle).0.as_bytes());
+        }
+        Ok(())
+    }
+
+    fn full_log(&self, handle: &str) -> Result<(String, String)> {
+        self.request(&format!("full-log {handle}"), |_| {})?;
+        Ok(self.log_of(handle))
+    }
+
+    fn read_log(&self, handle: &str, _last: usize, tell: &mut dyn FnMut(&str)) -> Result<()> {
+        self.request(&format!("log {handle}"), |_| {})?;
+        self.log_of(handle).0.lines().for_each(tell);
+        Ok(())
+    }
+}
+
+impl Commands for Fake {
+    fn exec(
+        &self,
+        spec: &CommandSpec<'_>,
+        _going_on: &dyn Fn() -> bool,
+        tell: &mut dyn FnMut(&str),
+    ) -> Result<Option<u8>> {
+        match self.asked(&format!("exec {} {}", spec.handle, spec.command.join(" "))) {
+            Answer::Fails(problem) | Answer::DoneBut(problem) => Err(problem),
+            Answer::Exits(code, words) => {
+                words.lines().for_each(tell);
+                Ok(code)
+            }
+            _ => match self.state().containers.get(spec.handle) {
+                Some(container) if matches!(container.state, Inspected::Running { .. }) => {
+                    Ok(Some(0))
+                }
+                _ => Ok(Some(1)),
+            },
+        }
+    }
+
+    fn exec_attached(&self, spec: &ExecSpec) -> Result<Attached> {
+        self.start(&format!("exec-attached {}", spec.handle), &spec.handle)
+    }
+
+    fn kill_exec(&self, handle: &str, marker: &str, signal: &str) -> Result<()> {
+        self.request(&format!("kill-exec {handle} {marker} {signal}"), |_| {})
+    }
+
+    fn refusal(&self, code: u8, words: &[u8]) -> Refusal {
+        Refusal {
+            reason: String::from_utf8_lossy(words).into_owned(),
+            code: matches!(code, 126 | 127).then_some(code),
+        }
     }
 }
 

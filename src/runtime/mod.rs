@@ -1,4 +1,4 @@
-//! Drivers for the container command lines, behind one trait.
+//! Drivers for the container command lines, behind [`Runtime`] and one small trait for each capability.
 //!
 //! Only this module names an engine. Drivers are thin and know nothing of runs: they receive a [`ContainerSpec`] and
 //! a handle, which moat chooses, so that it is known before the container exists. A missing container is a value
@@ -8,10 +8,12 @@ mod apple;
 mod attach;
 mod build_output;
 mod bwrap;
+mod capabilities;
 pub(crate) mod child;
 mod choose;
 mod client_call;
 mod client_terminal;
+mod compose;
 mod container_scripts;
 mod docker;
 mod error;
@@ -23,7 +25,6 @@ mod workspace_copy;
 
 use std::borrow::Cow;
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::Read;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -31,15 +32,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use bwrap::{foreground, shim_process};
+pub(crate) use capabilities::{
+    Commands, Compose, Containers, Images, Networks, Runtime, Services, SessionServices, Volumes,
+};
 pub(crate) use choose::is_on_path;
 pub(crate) use choose::{
-    Capability, RUNTIME_NAMES, RUNTIMES, RuntimeName, choose, context_settings, engine_settings,
-    engine_shown, open, open_within, remote_address,
+    Capability, RUNTIME_NAMES, RUNTIMES, RuntimeName, choose, compose_engine, context_settings,
+    engine_settings, engine_shown, open, open_within, remote_address,
 };
-pub(crate) use docker::compose::{
+pub(crate) use compose::{
     ComposeProject, ComposeTool, ContainerState, Removal, SESSION_SERVICE_LABEL, SessionContainer,
-    SessionStorage, last_lines as last_container_lines, remove_image as remove_session_image,
-    remove_session, session_containers, session_labels, session_storage,
+    SessionStorage, session_labels,
 };
 pub(crate) use docker::{EngineFacts, UserMapping, podman_error};
 pub(crate) use error::{Result, RuntimeError};
@@ -81,177 +84,6 @@ pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Timeout of a request whose answer a waiting user can do without.
 pub(crate) const QUICK_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// A driver for one container command line.
-pub(crate) trait Runtime: Send + Sync {
-    /// Queries the version of the engine. The error has a hint for the user.
-    fn probe(&self) -> Result<String>;
-
-    /// A limitation of the engine on this host, if it has one.
-    fn limitation(&self) -> Option<&'static str> {
-        None
-    }
-
-    /// Pulls an image from its registry. Gives up when `should_continue` returns false.
-    fn pull_image(&self, image: &str, should_continue: &dyn Fn() -> bool) -> Result<()>;
-
-    /// Whether an image exists.
-    fn has_image(&self, image: &str) -> Result<bool>;
-
-    /// The identity of an image that the engine has.
-    fn image_id(&self, _image: &str) -> Option<String> {
-        None
-    }
-
-    /// The label with the [`ImageBuild::inputs`] of an image that moat built.
-    fn build_inputs(&self, _image: &str) -> Option<String> {
-        None
-    }
-
-    /// Builds an image, and passes on every line of the builder. Gives up when `should_continue` returns false.
-    /// [`RuntimeError::Refused`]: a step failed.
-    fn build_image(
-        &self,
-        build: &ImageBuild,
-        tell: &mut dyn FnMut(BuildEvent<'_>),
-        should_continue: &dyn Fn() -> bool,
-    ) -> Result<()>;
-
-    /// Creates a volume that outlives containers, unless it exists.
-    fn make_volume(&self, volume: &EngineVolume) -> Result<()>;
-
-    /// Whether there is such a volume.
-    fn has_volume(&self, handle: &str) -> Result<bool>;
-
-    /// The volumes of all homes.
-    fn volumes(&self) -> Result<Vec<EngineVolume>>;
-
-    /// Removes a volume; a missing one is fine.
-    fn remove_volume(&self, handle: &str) -> Result<()>;
-
-    /// Creates a network; only containers that are explicitly connected are on it.
-    fn make_network(&self, network: &Network) -> Result<()>;
-
-    fn has_network(&self, handle: &str) -> Result<bool>;
-
-    /// Removes a network without containers; a missing one is fine.
-    fn remove_network(&self, handle: &str) -> Result<()>;
-
-    /// Disconnects a container from a network; an unconnected one is fine.
-    fn disconnect(&self, _network: &str, _container: &str) -> Result<()> {
-        Ok(())
-    }
-
-    /// Creates the container of a service without starting it. Image and network must exist.
-    fn create_service(&self, spec: &ServiceSpec) -> Result<()>;
-
-    /// Starts the container of a service, first or again, and returns its output from then on.
-    fn start_service(&self, handle: &str) -> Result<Attached>;
-
-    /// Starts the container of a service without an attachment: its output is in the engine's log.
-    fn start_detached(&self, _handle: &str) -> Result<()> {
-        Err(not_in_sessions())
-    }
-
-    /// Passes on every line that a container has printed so far, at least the last `_last`.
-    fn read_log(&self, _handle: &str, _last: usize, _tell: &mut dyn FnMut(&str)) -> Result<()> {
-        Err(not_in_sessions())
-    }
-
-    /// Passes everything that a container has printed so far on to this process's stdout and stderr, unchanged and in
-    /// order. `show`, which is for a terminal, receives stdout; and stderr if that is a terminal as well.
-    fn show_log(&self, _handle: &str, _show: Option<ShowFn<'_>>) -> Result<()> {
-        Err(not_in_sessions())
-    }
-
-    /// Everything that a container has printed so far, each line with its time (each piece of 16 KiB of a longer
-    /// one): stdout, then stderr.
-    fn full_log(&self, _handle: &str) -> Result<(String, String)> {
-        Err(not_in_sessions())
-    }
-
-    /// Runs a command in a running container to its end, and passes on every line of both streams. Gives up when
-    /// `should_continue` returns false or the timeout expires: [`RuntimeError::Transient`]. Returns the command's
-    /// exit code, or the client's own; `None`: a signal ended it.
-    fn exec(
-        &self,
-        handle: &str,
-        command: &[String],
-        timeout: Duration,
-        should_continue: &dyn Fn() -> bool,
-        tell: &mut dyn FnMut(&str),
-    ) -> Result<Option<u8>>;
-
-    /// Starts a command in a running container, beside the container's own. [`AttachEnd::Code`] is its exit code;
-    /// [`AttachEnd::Failed`]: it could not be started, and [`Runtime::refusal`] says why.
-    fn exec_attached(&self, spec: &ExecSpec) -> Result<Attached>;
-
-    /// Ends such a command with all of its descendants. Fails if there is none (yet). `signal`: a name for kill(1).
-    fn kill_exec(&self, handle: &str, marker: &str, signal: &str) -> Result<()>;
-
-    /// Interprets the exit code and the message of a client that had to run a command in a container.
-    fn refusal(&self, code: u8, words: &[u8]) -> Refusal;
-
-    /// Creates a container with its initial files, without starting it. The image must exist.
-    fn create(&self, spec: &ContainerSpec) -> Result<()>;
-
-    /// Writes the container's copy of the workspace to a file, as a tar archive of paths from `./` on. The container
-    /// need not run.
-    fn save_workspace(&self, handle: &str, into: File) -> Result<()>;
-
-    /// Whether the script before the command ended the container.
-    fn pre_run_failed(&self, handle: &str) -> Result<bool>;
-
-    /// Starts a container and returns its output from the first byte on.
-    fn start_attached(&self, spec: &ContainerSpec, stdin: Option<OwnedFd>) -> Result<Attached>;
-
-    /// Starts a container without input again, after the engine went away before it received the start request.
-    /// `None`: this cannot happen with this engine.
-    fn restart_interrupted(&self, _handle: &str, _has_services: bool) -> Result<Option<Attached>> {
-        Ok(None)
-    }
-
-    /// Returns the output of a container that was started before, without the bytes already kept. It may end before
-    /// the container does (see [`Runtime::inspect`]); then reattach again.
-    fn reattach(&self, handle: &str, kept: StreamBytes) -> Result<Attached>;
-
-    /// The states of containers, in the order of the handles.
-    fn inspect(&self, handles: &[&str]) -> Result<Vec<Inspected>>;
-
-    /// Whether [`Runtime::inspect`] costs next to nothing.
-    fn inspect_is_cheap(&self) -> bool {
-        false
-    }
-
-    /// Whether the engine keeps output and exit code for later queries. Otherwise only the attached client has them,
-    /// and [`Runtime::reattach`] returns nothing.
-    fn keeps_output(&self) -> bool {
-        true
-    }
-
-    /// Whether the command of a running container waits at the start gate, which only its supervisor opens.
-    fn is_at_start_gate(&self, _handle: &str) -> Result<bool> {
-        Ok(false)
-    }
-
-    /// Timeout of a client that starts a container. Not set: no limit.
-    fn start_limit(&self) -> Option<Duration> {
-        None
-    }
-
-    /// Ends the workload: SIGTERM, then SIGKILL after `grace`. Blocks until it has ended. An ended or missing
-    /// container is fine.
-    fn stop(&self, handle: &str, grace: Duration) -> Result<()>;
-
-    /// Kills the workload at once. An ended or missing container is fine.
-    fn kill(&self, handle: &str) -> Result<()>;
-
-    /// Removes a container and everything that belongs to it, running or not. A missing one is fine.
-    fn remove(&self, handle: &str) -> Result<()>;
-
-    /// The containers and networks of all homes.
-    fn find_labelled(&self) -> Result<Vec<Labelled>>;
-}
 
 /// The specification of a container.
 #[derive(Clone, Debug)]
@@ -341,6 +173,14 @@ pub(crate) struct ServiceSpec {
     pub(crate) memory_bytes: Option<u64>,
     pub(crate) cpus: Option<f64>,
     pub(crate) cache: Option<BindMount>,
+}
+
+/// A short command in a running container.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CommandSpec<'a> {
+    pub(crate) handle: &'a str,
+    pub(crate) command: &'a [String],
+    pub(crate) timeout: Duration,
 }
 
 /// A command that runs in a container beside the container's own.
@@ -478,7 +318,7 @@ pub(crate) trait EngineClient: Send + Sync {
 pub(crate) enum AttachEnd {
     /// With the workload's streams: there is no more output.
     Complete,
-    /// With an exit code that it reports for the workload; [`Runtime::inspect`] confirms the code.
+    /// With an exit code that it reports for the workload; [`Containers::inspect`] confirms the code.
     Code(u8),
     /// It was killed. There may be more output.
     Interrupted,
@@ -563,10 +403,6 @@ pub(crate) struct Labelled {
     /// The label of the home that made it.
     pub(crate) home_label: String,
     pub(crate) owner: ResourceOwner,
-}
-
-fn not_in_sessions() -> RuntimeError {
-    RuntimeError::Refused("this runtime has no services of sessions".to_owned())
 }
 
 /// Runs this program in one of the roles that drivers need; returns its exit code.

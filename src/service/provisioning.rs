@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::failpoint::checkpoint;
 use crate::plan::PlannedProvision;
 use crate::registry::ITEM_PLACEHOLDER;
-use crate::runtime;
+use crate::runtime::{self, CommandSpec};
 use crate::term::{RepeatFilter, escape_unsafe, strip_sequences};
 
 /// Timeout of one item.
@@ -61,16 +61,18 @@ fn is_there(
     }
     let tagged = format!("{item}:latest");
     let mut found = false;
-    let listed = subject.runtime().exec(
-        &subject.handle(),
-        &wanted.list,
-        LIST_TIMEOUT,
-        should_continue,
-        &mut |line| {
-            let name = line.split_whitespace().next();
-            found |= name == Some(item) || name == Some(&tagged);
-        },
-    );
+    let Some(commands) = subject.runtime().commands() else {
+        return false;
+    };
+    let spec = CommandSpec {
+        handle: &subject.handle(),
+        command: &wanted.list,
+        timeout: LIST_TIMEOUT,
+    };
+    let listed = commands.exec(&spec, should_continue, &mut |line| {
+        let name = line.split_whitespace().next();
+        found |= name == Some(item) || name == Some(&tagged);
+    });
     listed.is_ok_and(|code| code == Some(0)) && found
 }
 
@@ -89,13 +91,16 @@ fn get(
     let note = |why: &str| subject.log_note(&format!("{item}: {why}"));
     let ended = runtime::retry(should_continue, &note, &mut || {
         talk = ProvisioningOutput::default();
-        code = subject.runtime().exec(
-            &subject.handle(),
-            &command,
-            ITEM_TIMEOUT,
-            should_continue,
-            &mut |line| talk.on_output(subject, line),
-        )?;
+        let spec = CommandSpec {
+            handle: &subject.handle(),
+            command: &command,
+            timeout: ITEM_TIMEOUT,
+        };
+        let mut tell = |line: &str| talk.on_output(subject, line);
+        code = subject
+            .runtime()
+            .need_commands()?
+            .exec(&spec, should_continue, &mut tell)?;
         Ok(())
     });
     match ended {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{StartingService, errors};
 use crate::error::Error;
 use crate::failpoint::unit_scaled;
-use crate::runtime::Exit;
+use crate::runtime::{CommandSpec, Exit};
 use crate::term::{escape_unsafe, strip_sequences};
 
 /// Bounds of the time between the starts of two probes, which is a quarter of the elapsed time: a quick start is
@@ -109,19 +109,23 @@ fn is_ready(
     let runs = subject.has_started();
     let mut said = String::new();
     let runtime = subject.runtime();
-    let cannot_run = |code, said: &str| runtime.refusal(code, said.as_bytes()).code.is_some();
-    let tried = runtime.exec(
-        &subject.handle(),
-        ready,
-        left.min(PROBE_TIMEOUT),
-        &should_continue,
-        &mut |line| {
+    let cannot_run = |code, said: &str| {
+        let commands = runtime.commands();
+        commands.is_some_and(|all| all.refusal(code, said.as_bytes()).code.is_some())
+    };
+    let spec = CommandSpec {
+        handle: &subject.handle(),
+        command: ready,
+        timeout: left.min(PROBE_TIMEOUT),
+    };
+    let tried = runtime.need_commands().and_then(|commands| {
+        commands.exec(&spec, &should_continue, &mut |line| {
             let line = escape_unsafe(&strip_sequences(line));
             if !line.is_empty() {
                 said = line;
             }
-        },
-    );
+        })
+    });
     match tried {
         // A missing command will not appear later. A stopped container prints the same error.
         Ok(Some(code)) if runs && cannot_run(code, &said) => Err(NotReady::NoCommand(said)),

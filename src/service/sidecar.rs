@@ -148,9 +148,8 @@ impl Sidecar {
                 let note =
                     |why: &str| self.append_supervisor_log(&format!("{}: {why}", spec.image));
                 let pulled = runtime::retry(should_continue, &note, &mut || {
-                    self.owner
-                        .runtime()
-                        .pull_image(&spec.image, should_continue)
+                    let images = self.owner.runtime().need_images()?;
+                    images.pull_image(&spec.image, should_continue)
                 });
                 pulled.map_err(|problem| errors::image(self, &spec.image, problem))?;
                 let made = self.pull_service_image(&spec, should_continue)?;
@@ -170,7 +169,8 @@ impl Sidecar {
             return Err(errors::cancelled(self));
         }
         self.owner.begin_container_request(&self.handle);
-        let made = self.owner.runtime().create_service(spec);
+        let services = self.owner.runtime().need_services();
+        let made = services.and_then(|services| services.create_service(spec));
         match &made {
             Ok(()) => self.owner.end_container_request(Some(&self.handle)),
             Err(problem) if !problem.may_have_been_received() => {
@@ -183,7 +183,8 @@ impl Sidecar {
 
     /// Starts the container, first or again, and watches it.
     fn start(self: &Arc<Self>) -> std::result::Result<(), RuntimeError> {
-        let attached = self.owner.runtime().start_service(&self.handle)?;
+        let services = self.owner.runtime().need_services()?;
+        let attached = services.start_service(&self.handle, &self.owner.run_handle())?;
         {
             let mut life = self.life();
             life.started_at = None;
@@ -508,10 +509,10 @@ impl Watched for Sidecar {
 
     fn restart_interrupted(&self) -> runtime::Result<Option<Attached>> {
         match self.should_continue() {
-            true => self
-                .owner
-                .runtime()
-                .restart_interrupted(&self.handle, false),
+            true => {
+                let services = self.owner.runtime().need_services()?;
+                services.restart_interrupted_service(&self.handle, &self.owner.run_handle())
+            }
             false => Ok(None),
         }
     }

@@ -309,5 +309,6 @@ fn disconnect_ended_run(record: &RunRecord) -> Result<()> {
         &record.settings.identity.engine,
         runtime::REQUEST_TIMEOUT,
     )?;
-    Ok(runtime.disconnect(network, record.id.as_str())?)
+    let services = runtime.need_session_services()?;
+    Ok(services.disconnect(network, record.id.as_str())?)
 }

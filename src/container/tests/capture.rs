@@ -3,8 +3,8 @@
 use std::io::{self, Read};
 
 use super::*;
-use crate::runtime::EngineClient;
 use crate::runtime::fake::{Answer, exited, running};
+use crate::runtime::{EngineClient, Runtime};
 
 const SOON: Duration = Duration::from_millis(1);
 
@@ -97,7 +97,12 @@ fn an_earlier_attachment_that_ends_late_does_not_end_the_next() {
     let capture = &scene.subject.capture;
     // The engine forgets the first listener; its streams stay open.
     let first = scene.fake.client(HANDLE);
-    let next = scene.fake.reattach(HANDLE, capture.kept()).unwrap();
+    let next = scene
+        .fake
+        .kept_output()
+        .unwrap()
+        .reattach(HANDLE, capture.kept())
+        .unwrap();
     scene.attach(next);
     first.finish(AttachEnd::Interrupted);
     assert!(

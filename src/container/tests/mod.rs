@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::{Capture, OutputListener, PollSchedule, Waiter, Watched};
 use crate::runtime::fake::{self, Fake};
-use crate::runtime::{self, AttachEnd, Attached, Exit, Inspected, Runtime};
+use crate::runtime::{self, AttachEnd, Attached, Containers, Exit, Inspected, Runtime, Services};
 use crate::store::scratch::{Scratch, logged};
 use crate::store::{LogWriter, Stream, StreamBytes, Timestamp};
 
@@ -130,7 +130,7 @@ impl Scene {
     }
 
     fn start(&self) {
-        let attached = self.fake.start_service(HANDLE).unwrap();
+        let attached = self.fake.start_service(HANDLE, HANDLE).unwrap();
         self.attach(attached);
     }
 

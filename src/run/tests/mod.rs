@@ -97,9 +97,9 @@ impl Rig {
     }
 
     fn start(&self) {
-        use crate::runtime::Runtime;
+        use crate::runtime::Services;
         self.fake.put(&self.id, Inspected::Created);
-        let attached = self.fake.start_service(&self.id).unwrap();
+        let attached = self.fake.start_service(&self.id, &self.id).unwrap();
         let listener = Arc::clone(&self.supervisor).listener();
         self.supervisor.capture.attach(attached, listener);
     }

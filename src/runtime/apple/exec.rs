@@ -1,11 +1,13 @@
 //! `container exec`: another command in a running container.
 
-use std::process::Command;
+use std::io;
+use std::process::{Command, Stdio};
 
+use super::super::attach::{spawn_exec, spawn_exec_on_terminal};
 use super::super::container_scripts::{EXEC_MARKER_VARIABLE, KILL_SCRIPT};
 use super::super::error::{Result, RuntimeError};
-use super::super::{ExecSpec, Refusal};
-use super::{classify, client};
+use super::super::{Attached, CommandSpec, Commands, ExecSpec, Refusal, child, client_terminal};
+use super::{Apple, CHANGE_TIMEOUT, attach, classify, client, on_terminal};
 use crate::variable_name::is_shell_name;
 
 /// The first bytes of a message of a client that could not start a command.
@@ -28,6 +30,67 @@ pub(super) const START_FAILURE_PREFIXES: &[&[u8]] = &[
 /// A shell script that executes its arguments, or prints the client's message for a missing command.
 const EXEC_SCRIPT: &str = "command -v \"$1\" >/dev/null 2>&1 || \
     { echo \"Error: failed to find target executable $1\" >&2; exit 1; }; exec \"$@\"";
+
+impl Commands for Apple {
+    fn exec(
+        &self,
+        spec: &CommandSpec<'_>,
+        should_continue: &dyn Fn() -> bool,
+        tell: &mut dyn FnMut(&str),
+    ) -> Result<Option<u8>> {
+        let mut refused = None;
+        // The client's last message about its own failure, if there is one.
+        let mut interruption = None;
+        let mut client = client::client();
+        client.args(["exec", spec.handle]).args(spec.command);
+        let status = child::run_lines(&mut client, spec.timeout, should_continue, &mut |line| {
+            refused = refused.or(classify::refusal(line));
+            if !classify::is_advice(line) {
+                let is_own = line.starts_with("Error: ") && classify::is_interruption(line);
+                interruption = is_own.then(|| classify::message(line));
+            }
+            tell(line);
+        });
+        let status = status.map_err(|error| client::failed(&error))?;
+        if let (Some(text), Some(1)) = (interruption, status.code()) {
+            return Err(RuntimeError::Transient(text));
+        }
+        Ok(refused.or(status.code().and_then(|code| u8::try_from(code).ok())))
+    }
+
+    fn exec_attached(&self, spec: &ExecSpec) -> Result<Attached> {
+        let failed = |error: io::Error| client::failed(&error);
+        let manner = Box::new(attach::AppleExecMessages {
+            handle: spec.handle.clone(),
+        });
+        if let Some(size) = spec.terminal {
+            let mut client = command(on_terminal(), spec)?;
+            let prepare = client_terminal::leave_output_alone;
+            return spawn_exec_on_terminal(
+                &mut client,
+                manner,
+                START_FAILURE_PREFIXES,
+                size,
+                prepare,
+            )
+            .map_err(failed);
+        }
+        let mut client = command(client::client(), spec)?;
+        client.stdin(match &spec.stdin {
+            Some(stdin) => attach::feed(stdin.try_clone().map_err(failed)?).map_err(failed)?,
+            None => Stdio::null(),
+        });
+        spawn_exec(&mut client, manner, [&[], START_FAILURE_PREFIXES]).map_err(failed)
+    }
+
+    fn kill_exec(&self, handle: &str, marker: &str, signal: &str) -> Result<()> {
+        client::run(&mut kill(handle, marker, signal), b"", CHANGE_TIMEOUT).map(drop)
+    }
+
+    fn refusal(&self, code: u8, words: &[u8]) -> Refusal {
+        refusal(code, words)
+    }
+}
 
 /// A client that runs a command. Values travel in the client's environment under other names: the client would add
 /// them after the container's own variables of the same names, which then win.

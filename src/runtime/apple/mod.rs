@@ -12,7 +12,9 @@ mod classify;
 mod client;
 mod create;
 mod exec;
+mod images;
 mod model;
+mod service;
 mod start;
 mod start_gate;
 #[cfg(test)]
@@ -30,16 +32,18 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::attach::{spawn, spawn_exec, spawn_exec_on_terminal, spawn_on_terminal};
-use super::choose::RuntimeName;
+use super::attach::{spawn, spawn_on_terminal};
+use super::capabilities::{Commands, Containers, Images, Networks, Runtime, Services};
 use super::client_call::{ClientCall, HOME_LABEL, RUN_LABEL, SESSION_LABEL};
 use super::container_scripts::PRE_RUN_FAILED_NOTE;
 use super::error::{Result, RuntimeError};
 use super::{
-    Attached, BuildEvent, ContainerSpec, EngineVolume, ExecSpec, ImageBuild, Inspected, Labelled,
-    Network, Refusal, ResourceOwner, Runtime, ServiceSpec, WORKSPACE, child, client_terminal,
+    Attached, ContainerSpec, Inspected, Labelled, ResourceOwner, WORKSPACE, client_terminal,
     workspace_copy,
 };
+use images::remove_staging;
+use service::NO_SERVICES_MESSAGE;
+
 use crate::failpoint::{scaled_timeout, whole_seconds};
 use crate::store::{ResourceKind, StreamBytes, WorkspaceMode, make_dir, remove_tree};
 
@@ -48,17 +52,11 @@ use crate::store::{ResourceKind, StreamBytes, WorkspaceMode, make_dir, remove_tr
 const CREATE_TIMEOUT: Duration = Duration::from_secs(120);
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
-const PULL_TIMEOUT: Duration = Duration::from_secs(3600);
-
 /// Poll interval for the end of a container that is being stopped.
 const STOP_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Delay before a request is repeated.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
-
-/// The message for a release without networks.
-const NO_SERVICES_MESSAGE: &str =
-    "services need macOS 26 or newer on apple, because older releases have no networks";
 
 /// Number of attempts of a request that the services may not have received.
 const REQUEST_ATTEMPTS: u32 = 3;
@@ -97,14 +95,6 @@ impl Apple {
         let dir = self.dir.as_deref()?;
         let run = dir.parent()?.file_name()?;
         (run == handle).then_some(dir)
-    }
-
-    /// The directory of staged build files. The builder sees only files below the home.
-    fn staging(&self) -> Result<PathBuf> {
-        let run = self.dir()?.parent().and_then(Path::file_name);
-        let home = std::env::home_dir().filter(|home| home.is_absolute());
-        let home = home.ok_or_else(|| RuntimeError::Refused("HOME is not set".to_owned()))?;
-        Ok(home.join(".moat-builds").join(run.unwrap_or_default()))
     }
 
     fn notes(&self) -> Result<PathBuf> {
@@ -216,17 +206,6 @@ impl Apple {
         };
         create::main(spec, &around, client::version()?, &create::HERE)
     }
-
-    /// The description of an existing image. `create` would pull a missing image silently.
-    fn image(&self, image: &str) -> Result<Value> {
-        let found = match client::ask_json(&["image", "inspect", image]) {
-            Err(RuntimeError::NotFound(_)) => Vec::new(),
-            answer => answer?,
-        };
-        found.into_iter().next().ok_or_else(|| {
-            RuntimeError::ImageMissing(format!("no such image: {image}"), "container")
-        })
-    }
 }
 
 /// Creates, in a copy of the workspace, the mount points of other mounts.
@@ -246,19 +225,6 @@ fn make_places(spec: &ContainerSpec, workspace: &Path) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Removes the staged files of a run, and the common directory if it is empty.
-fn remove_staging(staging: &Path) -> io::Result<()> {
-    remove_tree(staging)?;
-    let _ = staging.parent().map(fs::remove_dir);
-    Ok(())
-}
-
-fn no_volumes<T>() -> Result<T> {
-    Err(RuntimeError::Refused(
-        "moat does not use volumes on apple".to_owned(),
-    ))
 }
 
 impl Runtime for Apple {
@@ -286,204 +252,36 @@ impl Runtime for Apple {
         none.then_some(NO_SERVICES_MESSAGE)
     }
 
-    fn pull_image(&self, image: &str, should_continue: &dyn Fn() -> bool) -> Result<()> {
-        let mut client = client::client();
-        client.args(["image", "pull", image]);
-        match client::run_while(&mut client, b"", PULL_TIMEOUT, should_continue) {
-            Err(RuntimeError::Refused(text) | RuntimeError::NotFound(text)) => {
-                Err(RuntimeError::ImageMissing(text, "container"))
-            }
-            result => result.map(drop),
-        }
-    }
-
-    fn has_image(&self, image: &str) -> Result<bool> {
-        match self.image(image) {
-            Err(RuntimeError::ImageMissing(..)) => Ok(false),
-            result => result.map(|_| true),
-        }
-    }
-
-    fn build_image(
-        &self,
-        build: &ImageBuild,
-        tell: &mut dyn FnMut(BuildEvent<'_>),
-        should_continue: &dyn Fn() -> bool,
-    ) -> Result<()> {
-        let builds_with_dns = client::version()?.builds_with_dns();
-        let staging = self.staging()?;
-        let failed = |error: io::Error| workspace_copy::failed(&staging, &error);
-        remove_tree(&staging).map_err(failed)?;
-        let staged = build::stage(build, &staging).map_err(failed)?;
-        let args = build::args(build, &staged);
-        if !build.dns.is_empty()
-            && !builds_with_dns
-            && let Err(problem) = build::set_name_servers(build)
-        {
-            let why = problem.message();
-            tell(BuildEvent::Line(&format!(
-                "the builder uses its own name servers: {why}"
-            )));
-        }
-        let built = build::attempt(&args, tell, should_continue).and_then(|last| match last {
-            Some(last) if classify::is_builders(&last) => {
-                tell(BuildEvent::Line(
-                    "the connection to the builder broke; restarting the builder and the build",
-                ));
-                build::restart(build)?;
-                build::attempt(&args, tell, should_continue)
-            }
-            last => Ok(last),
-        });
-        remove_staging(&staging).map_err(failed)?;
-        let Some(last) = built? else { return Ok(()) };
-        Err(match classify::classify(&last) {
-            problem @ (RuntimeError::Unreachable(..) | RuntimeError::Transient(_)) => problem,
-            _ => RuntimeError::Refused(last.lines().last().unwrap_or_default().to_owned()),
-        })
-    }
-
-    fn make_volume(&self, _volume: &EngineVolume) -> Result<()> {
-        no_volumes()
-    }
-
-    fn has_volume(&self, _handle: &str) -> Result<bool> {
-        no_volumes()
-    }
-
-    fn volumes(&self) -> Result<Vec<EngineVolume>> {
-        Ok(Vec::new())
-    }
-
-    fn remove_volume(&self, _handle: &str) -> Result<()> {
-        no_volumes()
-    }
-
-    fn make_network(&self, network: &Network) -> Result<()> {
-        let request = create::network(network);
-        let made = Self::create_named(&request, CHANGE_TIMEOUT, &|| {
-            self.has_network(&network.handle)
-        });
-        made.map_err(|problem| match problem {
-            problem if classify::has_no_networks(&problem) => RuntimeError::unreachable(
-                NO_SERVICES_MESSAGE,
-                format!(
-                    "remove the services from moat.yaml, or use --runtime {}",
-                    RuntimeName::Docker
-                ),
-            ),
-            RuntimeError::Transient(text) => RuntimeError::Transient(format!(
-                "{text}; there may be too many networks (list them: container network list)"
-            )),
-            problem => problem,
-        })
-    }
-
-    fn has_network(&self, handle: &str) -> Result<bool> {
-        match client::ask_json(&["network", "inspect", handle]) {
-            Err(RuntimeError::NotFound(_)) => Ok(false),
-            Err(problem) if classify::has_no_networks(&problem) => Ok(false),
-            answer => Ok(answer?.iter().any(|one| model::id(one) == handle)),
-        }
-    }
-
-    fn remove_network(&self, handle: &str) -> Result<()> {
-        let removed = client::run(
-            client::client().args(["network", "delete", handle]),
-            b"",
-            CHANGE_TIMEOUT,
+    fn find_labelled(&self) -> Result<Vec<Labelled>> {
+        let mut all = labelled(
+            ResourceKind::Container,
+            &Self::list(ResourceKind::Container)?,
         );
-        match removed {
-            Err(problem) if self.has_network(handle)? => {
-                // The attached client ends a little later than the container.
-                Err(RuntimeError::Transient(problem.message().to_owned()))
-            }
-            _ => Ok(()),
+        match Self::list(ResourceKind::Network) {
+            Err(problem) if classify::has_no_networks(&problem) => {}
+            networks => all.extend(labelled(ResourceKind::Network, &networks?)),
         }
+        Ok(all)
     }
 
-    fn create_service(&self, spec: &ServiceSpec) -> Result<()> {
-        self.image(&spec.image)?;
-        let request = create::service(spec, client::version()?, &create::HERE)?;
-        Self::create_named(&request, CREATE_TIMEOUT, &|| exists(&spec.handle))
+    fn images(&self) -> Option<&dyn Images> {
+        Some(self)
     }
 
-    fn start_service(&self, handle: &str) -> Result<Attached> {
-        let attached = start_without_input(handle)?;
-        start::wait_for_address(handle, &attached);
-        // A restarted service has another address, and its run continues.
-        if let Some((run, _)) = handle.split_once('-')
-            && let Err(problem) = start::rewrite_hosts(run, &attached)
-        {
-            // Without the new address the service is useless. moat starts a service again whose container has ended.
-            let _ = self.kill(handle);
-            attached.client.detach();
-            return Err(problem);
-        }
-        Ok(attached)
+    fn networks(&self) -> Option<&dyn Networks> {
+        Some(self)
     }
 
-    fn exec(
-        &self,
-        handle: &str,
-        command: &[String],
-        timeout: Duration,
-        should_continue: &dyn Fn() -> bool,
-        tell: &mut dyn FnMut(&str),
-    ) -> Result<Option<u8>> {
-        let mut refused = None;
-        // The client's last message about its own failure, if there is one.
-        let mut interruption = None;
-        let mut client = client::client();
-        client.args(["exec", handle]).args(command);
-        let status = child::run_lines(&mut client, timeout, should_continue, &mut |line| {
-            refused = refused.or(classify::refusal(line));
-            if !classify::is_advice(line) {
-                let is_own = line.starts_with("Error: ") && classify::is_interruption(line);
-                interruption = is_own.then(|| classify::message(line));
-            }
-            tell(line);
-        });
-        let status = status.map_err(|error| client::failed(&error))?;
-        if let (Some(text), Some(1)) = (interruption, status.code()) {
-            return Err(RuntimeError::Transient(text));
-        }
-        Ok(refused.or(status.code().and_then(|code| u8::try_from(code).ok())))
+    fn services(&self) -> Option<&dyn Services> {
+        Some(self)
     }
 
-    fn exec_attached(&self, spec: &ExecSpec) -> Result<Attached> {
-        let failed = |error: io::Error| client::failed(&error);
-        let manner = Box::new(attach::AppleExecMessages {
-            handle: spec.handle.clone(),
-        });
-        if let Some(size) = spec.terminal {
-            let mut client = exec::command(on_terminal(), spec)?;
-            let prepare = client_terminal::leave_output_alone;
-            return spawn_exec_on_terminal(
-                &mut client,
-                manner,
-                exec::START_FAILURE_PREFIXES,
-                size,
-                prepare,
-            )
-            .map_err(failed);
-        }
-        let mut client = exec::command(client::client(), spec)?;
-        client.stdin(match &spec.stdin {
-            Some(stdin) => attach::feed(stdin.try_clone().map_err(failed)?).map_err(failed)?,
-            None => Stdio::null(),
-        });
-        spawn_exec(&mut client, manner, [&[], exec::START_FAILURE_PREFIXES]).map_err(failed)
+    fn commands(&self) -> Option<&dyn Commands> {
+        Some(self)
     }
+}
 
-    fn kill_exec(&self, handle: &str, marker: &str, signal: &str) -> Result<()> {
-        client::run(&mut exec::kill(handle, marker, signal), b"", CHANGE_TIMEOUT).map(drop)
-    }
-
-    fn refusal(&self, code: u8, words: &[u8]) -> Refusal {
-        exec::refusal(code, words)
-    }
-
+impl Containers for Apple {
     fn create(&self, spec: &ContainerSpec) -> Result<()> {
         let made = self.prepare_host_paths(spec).and_then(|request| {
             Self::create_named(&request, CREATE_TIMEOUT, &|| exists(&spec.handle))
@@ -538,9 +336,6 @@ impl Runtime for Apple {
 
     fn restart_interrupted(&self, handle: &str, has_services: bool) -> Result<Option<Attached>> {
         std::thread::sleep(RETRY_DELAY);
-        if handle.contains('-') {
-            return self.start_service(handle).map(Some);
-        }
         // After a restart of the services, the state says nothing about earlier starts; the container's log does.
         if !start::has_never_run(handle) {
             return Ok(None);
@@ -553,22 +348,11 @@ impl Runtime for Apple {
         begun.map(Some)
     }
 
-    /// Refuses: only the client that was attached from the start receives the output.
-    fn reattach(&self, _handle: &str, _kept: StreamBytes) -> Result<Attached> {
-        Err(RuntimeError::Refused(
-            "apple does not keep the output of a container for a second client".to_owned(),
-        ))
-    }
-
     fn inspect(&self, handles: &[&str]) -> Result<Vec<Inspected>> {
         handles
             .iter()
             .map(|handle| Self::inspect_one(handle))
             .collect()
-    }
-
-    fn keeps_output(&self) -> bool {
-        false
     }
 
     fn is_at_start_gate(&self, handle: &str) -> Result<bool> {
@@ -639,18 +423,6 @@ impl Runtime for Apple {
             remove_staging(&staging).map_err(|error| workspace_copy::failed(&staging, &error))?;
         }
         remove_tree(dir).map_err(|error| workspace_copy::failed(dir, &error))
-    }
-
-    fn find_labelled(&self) -> Result<Vec<Labelled>> {
-        let mut all = labelled(
-            ResourceKind::Container,
-            &Self::list(ResourceKind::Container)?,
-        );
-        match Self::list(ResourceKind::Network) {
-            Err(problem) if classify::has_no_networks(&problem) => {}
-            networks => all.extend(labelled(ResourceKind::Network, &networks?)),
-        }
-        Ok(all)
     }
 }
 

@@ -42,11 +42,11 @@ use std::time::{Duration, Instant};
 use rustix::io::FdFlags;
 use rustix::process::{Gid, Signal, Uid};
 
+use super::capabilities::{Containers, KeptOutput, Runtime};
 use super::choose::is_on_path;
 use super::error::{Result, RuntimeError};
 use super::{
-    AttachEnd, Attached, BuildEvent, ContainerSpec, EngineClient, EngineVolume, ExecSpec, Exit,
-    ImageBuild, Inspected, Labelled, Network, Refusal, Runtime, ServiceSpec, User, child,
+    AttachEnd, Attached, ContainerSpec, EngineClient, Exit, Inspected, Labelled, User, child,
     workspace_copy,
 };
 use crate::failpoint::checkpoint;
@@ -151,88 +151,17 @@ impl Runtime for Bwrap {
         }
     }
 
-    fn pull_image(&self, _image: &str, _should_continue: &dyn Fn() -> bool) -> Result<()> {
-        Err(no_images())
-    }
-
-    fn has_image(&self, _image: &str) -> Result<bool> {
-        Err(no_images())
-    }
-
-    fn build_image(
-        &self,
-        _build: &ImageBuild,
-        _tell: &mut dyn FnMut(BuildEvent<'_>),
-        _should_continue: &dyn Fn() -> bool,
-    ) -> Result<()> {
-        Err(no_images())
-    }
-
-    fn make_volume(&self, _volume: &EngineVolume) -> Result<()> {
-        Err(RuntimeError::Refused("bwrap has no volumes".to_owned()))
-    }
-
-    fn has_volume(&self, _handle: &str) -> Result<bool> {
-        Ok(false)
-    }
-
-    fn volumes(&self) -> Result<Vec<EngineVolume>> {
+    /// Returns no sandboxes: moat finds sandboxes through their runs.
+    fn find_labelled(&self) -> Result<Vec<Labelled>> {
         Ok(Vec::new())
     }
 
-    fn remove_volume(&self, _handle: &str) -> Result<()> {
-        Ok(())
+    fn kept_output(&self) -> Option<&dyn KeptOutput> {
+        Some(self)
     }
+}
 
-    fn make_network(&self, _network: &Network) -> Result<()> {
-        Err(no_services())
-    }
-
-    fn has_network(&self, _handle: &str) -> Result<bool> {
-        Ok(false)
-    }
-
-    fn remove_network(&self, _handle: &str) -> Result<()> {
-        Ok(())
-    }
-
-    fn create_service(&self, _spec: &ServiceSpec) -> Result<()> {
-        Err(no_services())
-    }
-
-    fn start_service(&self, _handle: &str) -> Result<Attached> {
-        Err(no_services())
-    }
-
-    fn exec(
-        &self,
-        _handle: &str,
-        _command: &[String],
-        _patience: Duration,
-        _should_continue: &dyn Fn() -> bool,
-        _tell: &mut dyn FnMut(&str),
-    ) -> Result<Option<u8>> {
-        Err(no_services())
-    }
-
-    fn exec_attached(&self, _spec: &ExecSpec) -> Result<Attached> {
-        Err(RuntimeError::Refused(
-            "'exec' does not work on bwrap, because no process can enter a running sandbox; use the runtime docker".to_owned(),
-        ))
-    }
-
-    fn kill_exec(&self, _handle: &str, _marker: &str, _signal: &str) -> Result<()> {
-        Ok(())
-    }
-
-    fn refusal(&self, _code: u8, words: &[u8]) -> Refusal {
-        let why = String::from_utf8_lossy(words).trim().to_owned();
-        Refusal {
-            reason: why,
-            code: None,
-        }
-    }
-
+impl Containers for Bwrap {
     fn create(&self, spec: &ContainerSpec) -> Result<()> {
         if !is_on_path("bwrap") {
             return Err(failed(&io::ErrorKind::NotFound.into()));
@@ -303,23 +232,6 @@ impl Runtime for Bwrap {
         })
     }
 
-    fn reattach(&self, _handle: &str, kept: StreamBytes) -> Result<Attached> {
-        let dir = self.dir()?;
-        let mut stdout = Tail::stdout(dir, kept.stdout, None);
-        let mut stderr = Tail::stderr(dir, kept.stderr, None);
-        let lost = StreamBytes {
-            stdout: stdout.skip_lost(),
-            stderr: stderr.skip_lost(),
-        };
-        Ok(Attached {
-            stdout: Box::new(stdout),
-            stderr: Box::new(stderr),
-            lost,
-            client: Box::new(ShimClient(Mutex::new(None))),
-            terminal: None,
-        })
-    }
-
     fn inspect(&self, handles: &[&str]) -> Result<Vec<Inspected>> {
         let dir = self.dir()?;
         let state = if !dir.exists() {
@@ -376,19 +288,25 @@ impl Runtime for Bwrap {
             .map_err(|error| RuntimeError::Transient(crate::error::os_error_text(&error)))?;
         remove_tree(dir).map_err(|error| workspace_copy::failed(dir, &error))
     }
+}
 
-    /// Returns no sandboxes: moat finds sandboxes through their runs.
-    fn find_labelled(&self) -> Result<Vec<Labelled>> {
-        Ok(Vec::new())
+impl KeptOutput for Bwrap {
+    fn reattach(&self, _handle: &str, kept: StreamBytes) -> Result<Attached> {
+        let dir = self.dir()?;
+        let mut stdout = Tail::stdout(dir, kept.stdout, None);
+        let mut stderr = Tail::stderr(dir, kept.stderr, None);
+        let lost = StreamBytes {
+            stdout: stdout.skip_lost(),
+            stderr: stderr.skip_lost(),
+        };
+        Ok(Attached {
+            stdout: Box::new(stdout),
+            stderr: Box::new(stderr),
+            lost,
+            client: Box::new(ShimClient(Mutex::new(None))),
+            terminal: None,
+        })
     }
-}
-
-fn no_services() -> RuntimeError {
-    RuntimeError::Refused("bwrap runs no services".to_owned())
-}
-
-fn no_images() -> RuntimeError {
-    RuntimeError::Refused("bwrap has no images".to_owned())
 }
 
 /// Opens a terminal for a sandbox and returns the supervisor's end.

@@ -3,14 +3,17 @@
 //! A failed start shows in the output: the engine's message is on stdout (Docker 20.10.24), the client's own on
 //! stderr. Both come first on their stream, and are buffered until the exit code shows their origin.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use super::super::container_scripts::{EXEC_MARKER_VARIABLE, KILL_SCRIPT};
 use super::super::error::{Result, RuntimeError};
-use super::super::{Attached, ExecSpec, Refusal, attach};
-use super::Dialect;
+use super::super::{
+    Attached, CommandSpec, Commands, ExecSpec, REQUEST_TIMEOUT, Refusal, attach, child,
+    client_terminal,
+};
 use super::client_messages;
 use super::create_args::is_obeyed_name;
+use super::{Dialect, Docker};
 use crate::term::pty::Size;
 
 /// Prefixes of the engine's and the client's messages.
@@ -52,8 +55,76 @@ const DOCKER_DETACH_KEYS: &str = "ctrl-@,ctrl-_,ctrl-^,ctrl-@,ctrl-],ctrl-^,ctrl
 /// podman has no detach keys if they are empty.
 const PODMAN_DETACH_KEYS: &str = "";
 
+impl Docker {
+    fn exec_messages(&self, spec: &ExecSpec) -> client_messages::DockerExecMessages {
+        let (driver, handle) = (self.clone(), spec.handle.clone());
+        // A paused container runs, but accepts no command.
+        let is_well = move || {
+            let inspect = [
+                "inspect",
+                "--type",
+                "container",
+                "--format",
+                "{{.State.Status}}",
+            ];
+            let state = driver.run_client(&[&inspect[..], &["--", &handle]].concat());
+            state.is_ok_and(|state| state.stdout.trim() == "running")
+        };
+        client_messages::DockerExecMessages {
+            dialect: self.dialect,
+            is_container_running: Box::new(is_well),
+        }
+    }
+}
+
+impl Commands for Docker {
+    fn exec(
+        &self,
+        spec: &CommandSpec<'_>,
+        should_continue: &dyn Fn() -> bool,
+        tell: &mut dyn FnMut(&str),
+    ) -> Result<Option<u8>> {
+        let mut client = self.command();
+        client.args(["exec", spec.handle]).args(spec.command);
+        let status = child::run_lines(&mut client, spec.timeout, should_continue, tell);
+        let status = status.map_err(|error| self.dialect.failed(&error))?;
+        Ok(status.code().and_then(|code| u8::try_from(code).ok()))
+    }
+
+    fn exec_attached(&self, spec: &ExecSpec) -> Result<Attached> {
+        if let Some(size) = spec.terminal {
+            let mut client = self.with_engine(client_terminal::command(self.dialect.program()));
+            command(&mut client, self.dialect, spec)?;
+            return spawn_on_terminal(self.exec_messages(spec), &mut client, size);
+        }
+        let mut client = self.command();
+        command(&mut client, self.dialect, spec)?;
+        match &spec.stdin {
+            Some(stdin) => {
+                let stdin = stdin
+                    .try_clone()
+                    .map_err(|error| self.dialect.failed(&error))?;
+                client.stdin(Stdio::from(stdin))
+            }
+            None => client.stdin(Stdio::null()),
+        };
+        spawn(self.exec_messages(spec), &mut client)
+    }
+
+    fn kill_exec(&self, handle: &str, marker: &str, signal: &str) -> Result<()> {
+        let mut client = self.command();
+        kill(&mut client, handle, marker, signal);
+        self.run_command(&mut client, b"", REQUEST_TIMEOUT, &|| true)
+            .map(|_| ())
+    }
+
+    fn refusal(&self, code: u8, words: &[u8]) -> Refusal {
+        refusal(code, words)
+    }
+}
+
 /// Completes the call of a client that runs a command.
-pub(super) fn command(client: &mut Command, dialect: Dialect, spec: &ExecSpec) -> Result<()> {
+fn command(client: &mut Command, dialect: Dialect, spec: &ExecSpec) -> Result<()> {
     client.arg("exec");
     if spec.terminal.is_some() {
         client.args(["--interactive", "--tty", "--detach-keys"]);
@@ -83,7 +154,7 @@ pub(super) fn command(client: &mut Command, dialect: Dialect, spec: &ExecSpec) -
 }
 
 /// Completes the call of a client that ends such a command.
-pub(super) fn kill(client: &mut Command, handle: &str, marker_word: &str, signal: &str) {
+fn kill(client: &mut Command, handle: &str, marker_word: &str, signal: &str) {
     let marker = marker(marker_word);
     client.args([
         "exec",
@@ -102,17 +173,14 @@ fn marker(word: &str) -> String {
 }
 
 /// Starts a client.
-pub(super) fn spawn(
-    manner: client_messages::DockerExecMessages,
-    client: &mut Command,
-) -> Result<Attached> {
+fn spawn(manner: client_messages::DockerExecMessages, client: &mut Command) -> Result<Attached> {
     let dialect = manner.dialect;
     attach::spawn_exec(client, Box::new(manner), [ENGINE_PREFIXES, CLIENT_PREFIXES])
         .map_err(|error| dialect.failed(&error))
 }
 
 /// Starts a client on a terminal of its own.
-pub(super) fn spawn_on_terminal(
+fn spawn_on_terminal(
     manner: client_messages::DockerExecMessages,
     client: &mut Command,
     size: Size,
@@ -143,7 +211,7 @@ const PODMAN_MESSAGES: [&str; 2] = [
 ];
 
 /// The engine's message without its repetitions, and the command's exit code.
-pub(super) fn refusal(code: u8, words: &[u8]) -> Refusal {
+fn refusal(code: u8, words: &[u8]) -> Refusal {
     let text = String::from_utf8_lossy(words);
     let text = text.trim().trim_end_matches(": unknown");
     let text = PODMAN_MESSAGES

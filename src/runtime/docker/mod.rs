@@ -8,22 +8,24 @@
 mod build_args;
 mod classify;
 mod client_messages;
-pub(super) mod compose;
+mod compose;
 mod create;
 mod create_args;
 mod dialect;
 mod engine_facts;
 mod exec;
+mod images;
 mod initial_files;
 mod inspect;
 mod ping;
 mod podman_log;
 mod podman_requirements;
 mod service;
+mod session_services;
 mod tar_copy;
+mod volumes;
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -32,24 +34,25 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use super::capabilities::{
+    Commands, Compose, Containers, Images, KeptOutput, Networks, Runtime, Services,
+    SessionServices, Volumes,
+};
 use super::child::{self, CommandOutput};
 use super::client_call::{RUN_LABEL, SESSION_LABEL};
 use super::error::{Result, RuntimeError};
 use super::{
-    Attached, BuildEvent, ContainerSpec, EngineVolume, ExecSpec, ImageBuild, Inspected, Labelled,
-    Network, REQUEST_TIMEOUT, Refusal, ResourceOwner, Runtime, ServiceSpec, ShowFn, attach,
-    build_output, client_terminal,
+    Attached, ContainerSpec, Inspected, Labelled, REQUEST_TIMEOUT, ResourceOwner, attach,
+    client_terminal,
 };
 use crate::failpoint::whole_seconds;
 use crate::store::{ResourceKind, StreamBytes};
-use build_args::INPUTS_LABEL;
 
 pub(super) use dialect::{Dialect, can_limit, is_rootless};
 pub(crate) use engine_facts::{EngineFacts, UserMapping};
 pub(super) use ping::{address, has_context, is_local, name_config, name_context, podmans_address};
 
 const PULL_TIMEOUT: Duration = Duration::from_secs(3600);
-const BUILD_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
 const COPY_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// The driver, bound to one engine.
@@ -147,21 +150,6 @@ pub(crate) fn podman_error() -> RuntimeError {
 /// Number of log lines that are searched for a message of podman's init.
 const INIT_LINES: usize = 4;
 
-/// Number of lines of a failed build that are searched for the reason.
-const ERROR_LINES: usize = 40;
-
-/// Maximum number of builds that conflict with other podman processes.
-const BUILD_ATTEMPTS: usize = 5;
-
-/// The message of such a conflict.
-const REBUILD_NOTICE: &str = "podman's images changed during the build; trying again";
-
-/// The label of a volume: the project's name for it.
-const VOLUME_LABEL: &str = "moat.volume";
-
-/// What the engines say about a missing volume, in lower case.
-const NO_SUCH_VOLUME: &str = "no such volume";
-
 impl Docker {
     fn make(&self, request: create_args::ClientCall) -> Result<()> {
         let mut command = self.command();
@@ -246,63 +234,11 @@ impl Docker {
         address.is_none_or(|address| ping::is_local(&address))
     }
 
-    fn exec_messages(&self, spec: &ExecSpec) -> client_messages::DockerExecMessages {
-        let (driver, handle) = (self.clone(), spec.handle.clone());
-        // A paused container runs, but accepts no command.
-        let is_well = move || {
-            let inspect = [
-                "inspect",
-                "--type",
-                "container",
-                "--format",
-                "{{.State.Status}}",
-            ];
-            let state = driver.run_client(&[&inspect[..], &["--", &handle]].concat());
-            state.is_ok_and(|state| state.stdout.trim() == "running")
-        };
-        client_messages::DockerExecMessages {
-            dialect: self.dialect,
-            is_container_running: Box::new(is_well),
-        }
-    }
-
     /// The file in which podman keeps a container's log.
     fn log_path(&self, handle: &str) -> Result<PathBuf> {
         let format = "{{.HostConfig.LogConfig.Path}}";
         let output = self.run_client(&["container", "inspect", "--format", format, handle])?;
         Ok(PathBuf::from(output.stdout.trim_end()))
-    }
-
-    fn build_once(
-        &self,
-        build: &ImageBuild,
-        tell: &mut dyn FnMut(BuildEvent<'_>),
-        should_continue: &dyn Fn() -> bool,
-    ) -> Result<()> {
-        let mut command = self.command();
-        command
-            .args(build_args::args(self.dialect, build))
-            // One line after another, whichever builder it is.
-            .env("BUILDKIT_PROGRESS", "plain");
-        let mut last = VecDeque::with_capacity(ERROR_LINES);
-        let built = child::run_lines(&mut command, BUILD_TIMEOUT, should_continue, &mut |line| {
-            if last.len() == ERROR_LINES {
-                last.pop_front();
-            }
-            last.push_back(line.to_owned());
-            tell(build_output::event(line));
-        });
-        match built.map_err(|error| self.dialect.failed(&error))? {
-            status if status.success() => Ok(()),
-            _ => Err(classify::build(self.dialect, last.make_contiguous())),
-        }
-    }
-
-    /// One value of an image's description, if there is such an image and value.
-    fn image_detail(&self, image: &str, format: &str) -> Option<String> {
-        let output = self.run_client(&["image", "inspect", "--format", format, "--", image]);
-        let text = output.ok()?.stdout.trim().to_owned();
-        (!text.is_empty() && text != "<no value>").then_some(text)
     }
 
     /// The first lines of a log, which may be long. `--tail` loses pieces of lines (podman 4.3.1).
@@ -361,246 +297,74 @@ impl Runtime for Docker {
         }
     }
 
-    fn pull_image(&self, image: &str, should_continue: &dyn Fn() -> bool) -> Result<()> {
-        let mut command = self.command();
-        command.args(["pull", "--quiet", "--", image]);
-        match self.run_command(&mut command, b"", PULL_TIMEOUT, should_continue) {
-            Err(
-                RuntimeError::Refused(text)
-                | RuntimeError::NotFound(text)
-                | RuntimeError::Transient(text),
-            ) => Err(RuntimeError::ImageMissing(text, self.dialect.program())),
-            result => result.map(|_| ()),
-        }
-    }
-
-    fn has_image(&self, image: &str) -> Result<bool> {
-        match self.run_client(&["image", "inspect", "--format", "{{.Id}}", "--", image]) {
-            Err(RuntimeError::ImageMissing(..) | RuntimeError::NotFound(_)) => Ok(false),
-            result => result.map(|_| true),
-        }
-    }
-
-    fn image_id(&self, image: &str) -> Option<String> {
-        self.image_detail(image, "{{.Id}}")
-    }
-
-    fn build_inputs(&self, image: &str) -> Option<String> {
-        let format = format!("{{{{index .Config.Labels \"{INPUTS_LABEL}\"}}}}");
-        self.image_detail(image, &format)
-    }
-
-    fn build_image(
-        &self,
-        build: &ImageBuild,
-        tell: &mut dyn FnMut(BuildEvent<'_>),
-        should_continue: &dyn Fn() -> bool,
-    ) -> Result<()> {
-        for _ in 1..BUILD_ATTEMPTS {
-            match self.build_once(build, tell, should_continue) {
-                Err(RuntimeError::Transient(why))
-                    if classify::is_race(&why) && should_continue() =>
-                {
-                    tell(BuildEvent::Line(REBUILD_NOTICE));
-                }
-                result => return result,
-            }
-        }
-        self.build_once(build, tell, should_continue)
-    }
-
-    fn make_volume(&self, volume: &EngineVolume) -> Result<()> {
-        let home = format!("{}={}", create_args::HOME_LABEL, volume.home_label);
-        let name = format!("{}={}", VOLUME_LABEL, volume.name);
-        let labels = ["--label", &home, "--label", &name];
-        let mut args = vec!["volume", "create"];
-        args.extend(labels);
-        args.push(&volume.handle);
-        match self.run_client(&args) {
-            // podman reports an error where docker accepts the request.
-            Err(RuntimeError::Refused(text)) if text.contains("volume already exists") => Ok(()),
-            result => result.map(|_| ()),
-        }
-    }
-
-    fn has_volume(&self, handle: &str) -> Result<bool> {
-        match self.run_client(&["volume", "inspect", "--format", "{{.Name}}", handle]) {
-            Err(RuntimeError::NotFound(_)) => Ok(false),
-            Err(RuntimeError::Refused(text)) if text.to_lowercase().contains(NO_SUCH_VOLUME) => {
-                Ok(false)
-            }
-            result => result.map(|_| true),
-        }
-    }
-
-    fn volumes(&self) -> Result<Vec<EngineVolume>> {
+    fn find_labelled(&self) -> Result<Vec<Labelled>> {
         let filter = format!("label={}", create_args::HOME_LABEL);
-        let label = [create_args::HOME_LABEL, VOLUME_LABEL]
+        let label = [create_args::HOME_LABEL, RUN_LABEL, SESSION_LABEL]
             .map(|name| self.dialect.label_format(name))
             .join("\t");
-        let format = format!("{{{{.Name}}}}\t{label}");
-        let output =
-            self.run_client(&["volume", "ls", "--filter", &filter, "--format", &format])?;
-        let found = output.stdout.lines().filter_map(|line| {
-            let mut parts = line.split('\t');
-            let handle = parts.next()?.to_owned();
-            let mut label = |name| Some(self.dialect.label_in(parts.next()?, name));
-            let home_label = label(create_args::HOME_LABEL)?;
-            let mut name = label(VOLUME_LABEL)?;
-            if name.is_empty() {
-                // A volume of a session has no project's name.
-                name.clone_from(&handle);
-            }
-            Some(EngineVolume {
-                handle,
-                home_label,
-                name,
-            })
-        });
-        Ok(found.collect())
-    }
-
-    fn remove_volume(&self, handle: &str) -> Result<()> {
-        match self.run_client(&["volume", "rm", handle]) {
-            Err(RuntimeError::Refused(text)) if text.to_lowercase().contains(NO_SUCH_VOLUME) => {
-                Ok(())
-            }
-            result => ignore_not_found(result),
-        }
-    }
-
-    fn make_network(&self, network: &Network) -> Result<()> {
-        let args = service::network(self.dialect, network);
-        let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        self.run_client(&args).map(|_| ())
-    }
-
-    fn has_network(&self, handle: &str) -> Result<bool> {
-        match self.run_client(&["network", "inspect", "--format", "{{.Id}}", handle]) {
-            Err(RuntimeError::NotFound(_)) => Ok(false),
-            result => result.map(|_| true),
-        }
-    }
-
-    fn remove_network(&self, handle: &str) -> Result<()> {
-        ignore_not_found(self.run_client(&["network", "rm", handle]))
-    }
-
-    fn disconnect(&self, network: &str, container: &str) -> Result<()> {
-        let words = ["network", "disconnect", "--force", network, container];
-        match self.run_client(&words) {
-            Err(RuntimeError::Refused(text)) if text.contains("is not connected") => Ok(()),
-            result => ignore_not_found(result),
-        }
-    }
-
-    fn create_service(&self, spec: &ServiceSpec) -> Result<()> {
-        self.make(service::request(self.dialect, spec)?)
-    }
-
-    fn start_service(&self, handle: &str) -> Result<Attached> {
-        let mut command = self.command();
-        command
-            .args(["start", "--attach"])
-            .args(self.dialect.no_sig_proxy_args());
-        command.stdin(Stdio::null());
-        self.initialize(handle)?;
-        self.attach_client(command.arg(handle), StreamBytes::default())
-    }
-
-    fn start_detached(&self, handle: &str) -> Result<()> {
-        self.run_client(&["start", handle]).map(|_| ())
-    }
-
-    fn show_log(&self, handle: &str, show: Option<ShowFn<'_>>) -> Result<()> {
-        let mut client = self.command();
-        client.args(["logs", handle]);
-        match child::run_to_own_streams(&mut client, show)
-            .map_err(|error| self.dialect.failed(&error))?
-        {
-            true => Ok(()),
-            false => Err(RuntimeError::Refused(format!(
-                "there is no log of {handle}"
-            ))),
-        }
-    }
-
-    fn full_log(&self, handle: &str) -> Result<(String, String)> {
-        let mut client = self.command();
-        client.args(["logs", "--timestamps", handle]);
-        let output = child::run_unlimited(&mut client, REQUEST_TIMEOUT)
-            .map_err(|error| self.dialect.failed(&error))?;
-        match output.success {
-            true => Ok((output.stdout, output.stderr)),
-            false => Err(self.dialect.classify(&output.stderr)),
-        }
-    }
-
-    fn read_log(&self, handle: &str, last: usize, tell: &mut dyn FnMut(&str)) -> Result<()> {
-        // podman's --tail loses pieces of lines.
-        let mut client = self.command();
-        client.arg("logs");
-        if self.dialect == Dialect::Docker {
-            client.args(["--tail", &last.to_string()]);
-        }
-        let status = child::run_lines(client.arg(handle), REQUEST_TIMEOUT, &|| true, tell);
-        match status
-            .map_err(|error| self.dialect.failed(&error))?
-            .success()
-        {
-            true => Ok(()),
-            false => Err(RuntimeError::Refused(format!(
-                "there is no log of {handle}"
-            ))),
-        }
-    }
-
-    fn exec(
-        &self,
-        handle: &str,
-        command: &[String],
-        timeout: Duration,
-        should_continue: &dyn Fn() -> bool,
-        tell: &mut dyn FnMut(&str),
-    ) -> Result<Option<u8>> {
-        let mut client = self.command();
-        client.args(["exec", handle]).args(command);
-        let status = child::run_lines(&mut client, timeout, should_continue, tell);
-        let status = status.map_err(|error| self.dialect.failed(&error))?;
-        Ok(status.code().and_then(|code| u8::try_from(code).ok()))
-    }
-
-    fn exec_attached(&self, spec: &ExecSpec) -> Result<Attached> {
-        if let Some(size) = spec.terminal {
-            let mut client = self.with_engine(client_terminal::command(self.dialect.program()));
-            exec::command(&mut client, self.dialect, spec)?;
-            return exec::spawn_on_terminal(self.exec_messages(spec), &mut client, size);
-        }
-        let mut client = self.command();
-        exec::command(&mut client, self.dialect, spec)?;
-        match &spec.stdin {
-            Some(stdin) => {
-                let stdin = stdin
-                    .try_clone()
-                    .map_err(|error| self.dialect.failed(&error))?;
-                client.stdin(Stdio::from(stdin))
-            }
-            None => client.stdin(Stdio::null()),
+        let (list, of_label) = (["ps", "--all", "--no-trunc", "--filter"], &filter);
+        let format = format!("{{{{.Names}}}}\t{{{{.ID}}}}\t{label}");
+        let containers = [&list[..], &[of_label, "--format", &format]].concat();
+        let output = self.run_client(&containers)?;
+        let format = format!("{{{{.Name}}}}\t{{{{.ID}}}}\t{label}");
+        let networks =
+            self.run_client(&["network", "ls", "--filter", &filter, "--format", &format])?;
+        let found = |kind, output: CommandOutput| {
+            let lines = output.stdout.lines().filter_map(|line| {
+                let mut parts = line.split('\t');
+                let (handle, id) = (parts.next()?.to_owned(), parts.next()?.to_owned());
+                let mut label = |name| Some(self.dialect.label_in(parts.next()?, name));
+                let home_label = label(create_args::HOME_LABEL)?;
+                let whose = ResourceOwner::of(label(RUN_LABEL)?, label(SESSION_LABEL)?);
+                Some(Labelled {
+                    kind,
+                    handle,
+                    id,
+                    home_label,
+                    owner: whose,
+                })
+            });
+            lines.collect::<Vec<_>>()
         };
-        exec::spawn(self.exec_messages(spec), &mut client)
+        let mut all = found(ResourceKind::Container, output);
+        all.extend(found(ResourceKind::Network, networks));
+        Ok(all)
     }
 
-    fn kill_exec(&self, handle: &str, marker: &str, signal: &str) -> Result<()> {
-        let mut client = self.command();
-        exec::kill(&mut client, handle, marker, signal);
-        self.run_command(&mut client, b"", REQUEST_TIMEOUT, &|| true)
-            .map(|_| ())
+    fn images(&self) -> Option<&dyn Images> {
+        Some(self)
     }
 
-    fn refusal(&self, code: u8, words: &[u8]) -> Refusal {
-        exec::refusal(code, words)
+    fn volumes(&self) -> Option<&dyn Volumes> {
+        Some(self)
     }
 
+    fn networks(&self) -> Option<&dyn Networks> {
+        Some(self)
+    }
+
+    fn services(&self) -> Option<&dyn Services> {
+        Some(self)
+    }
+
+    fn commands(&self) -> Option<&dyn Commands> {
+        Some(self)
+    }
+
+    fn kept_output(&self) -> Option<&dyn KeptOutput> {
+        Some(self)
+    }
+
+    fn session_services(&self) -> Option<&dyn SessionServices> {
+        Some(self)
+    }
+
+    fn compose(&self) -> Option<&dyn Compose> {
+        (self.dialect == Dialect::Docker).then_some(self as &dyn Compose)
+    }
+}
+
+impl Containers for Docker {
     fn create(&self, spec: &ContainerSpec) -> Result<()> {
         self.make(create::request(self.dialect, spec)?)?;
         // Engines before 25 accept one network at creation.
@@ -660,27 +424,6 @@ impl Runtime for Docker {
             None => command.stdin(Stdio::null()),
         };
         self.attach_client(command.arg(&spec.handle), StreamBytes::default())
-    }
-
-    fn reattach(&self, handle: &str, kept: StreamBytes) -> Result<Attached> {
-        // From the beginning: the only position that is exact to the byte. A following client loses a last line
-        // without a newline; after the container's exit, a plain one has it.
-        let running = matches!(
-            self.inspect(&[handle])?.first(),
-            Some(Inspected::Running { .. })
-        );
-        let mut command = self.command();
-        match (running, self.dialect) {
-            (true, Dialect::Podman) => {
-                let log = self.log_path(handle)?;
-                command.args(["wait", handle]);
-                return podman_log::follow(&mut command, self.dialect, &log, kept)
-                    .map_err(|error| self.dialect.failed(&error));
-            }
-            (true, Dialect::Docker) => command.args(["logs", "--follow"]),
-            (false, _) => command.arg("logs"),
-        };
-        self.attach_client(command.stdin(Stdio::null()).arg(handle), kept)
     }
 
     fn inspect(&self, handles: &[&str]) -> Result<Vec<Inspected>> {
@@ -749,39 +492,28 @@ impl Runtime for Docker {
             removed => removed,
         }))
     }
+}
 
-    fn find_labelled(&self) -> Result<Vec<Labelled>> {
-        let filter = format!("label={}", create_args::HOME_LABEL);
-        let label = [create_args::HOME_LABEL, RUN_LABEL, SESSION_LABEL]
-            .map(|name| self.dialect.label_format(name))
-            .join("\t");
-        let (list, of_label) = (["ps", "--all", "--no-trunc", "--filter"], &filter);
-        let format = format!("{{{{.Names}}}}\t{{{{.ID}}}}\t{label}");
-        let containers = [&list[..], &[of_label, "--format", &format]].concat();
-        let output = self.run_client(&containers)?;
-        let format = format!("{{{{.Name}}}}\t{{{{.ID}}}}\t{label}");
-        let networks =
-            self.run_client(&["network", "ls", "--filter", &filter, "--format", &format])?;
-        let found = |kind, output: CommandOutput| {
-            let lines = output.stdout.lines().filter_map(|line| {
-                let mut parts = line.split('\t');
-                let (handle, id) = (parts.next()?.to_owned(), parts.next()?.to_owned());
-                let mut label = |name| Some(self.dialect.label_in(parts.next()?, name));
-                let home_label = label(create_args::HOME_LABEL)?;
-                let whose = ResourceOwner::of(label(RUN_LABEL)?, label(SESSION_LABEL)?);
-                Some(Labelled {
-                    kind,
-                    handle,
-                    id,
-                    home_label,
-                    owner: whose,
-                })
-            });
-            lines.collect::<Vec<_>>()
+impl KeptOutput for Docker {
+    fn reattach(&self, handle: &str, kept: StreamBytes) -> Result<Attached> {
+        // From the beginning: the only position that is exact to the byte. A following client loses a last line
+        // without a newline; after the container's exit, a plain one has it.
+        let running = matches!(
+            self.inspect(&[handle])?.first(),
+            Some(Inspected::Running { .. })
+        );
+        let mut command = self.command();
+        match (running, self.dialect) {
+            (true, Dialect::Podman) => {
+                let log = self.log_path(handle)?;
+                command.args(["wait", handle]);
+                return podman_log::follow(&mut command, self.dialect, &log, kept)
+                    .map_err(|error| self.dialect.failed(&error));
+            }
+            (true, Dialect::Docker) => command.args(["logs", "--follow"]),
+            (false, _) => command.arg("logs"),
         };
-        let mut all = found(ResourceKind::Container, output);
-        all.extend(found(ResourceKind::Network, networks));
-        Ok(all)
+        self.attach_client(command.stdin(Stdio::null()).arg(handle), kept)
     }
 }
 

@@ -1,13 +1,51 @@
-//! The arguments of `docker create` for a service, and of `docker network create`. Pure.
+//! Services and their networks.
 
-use super::super::error::Result;
-use super::super::{Network, ServiceSpec};
-use super::Dialect;
+use std::process::Stdio;
+
+use super::super::error::{Result, RuntimeError};
+use super::super::{Attached, Network, Networks, ServiceSpec, Services};
 use super::create_args::{ClientCall, ContainerLabels, HOME_LABEL, is_selinux_enabled, mount};
+use super::{Dialect, Docker, ignore_not_found};
+use crate::store::StreamBytes;
+
+impl Networks for Docker {
+    fn make_network(&self, network: &Network) -> Result<()> {
+        let args = network_args(self.dialect, network);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        self.run_client(&args).map(|_| ())
+    }
+
+    fn has_network(&self, handle: &str) -> Result<bool> {
+        match self.run_client(&["network", "inspect", "--format", "{{.Id}}", handle]) {
+            Err(RuntimeError::NotFound(_)) => Ok(false),
+            result => result.map(|_| true),
+        }
+    }
+
+    fn remove_network(&self, handle: &str) -> Result<()> {
+        ignore_not_found(self.run_client(&["network", "rm", handle]))
+    }
+}
+
+impl Services for Docker {
+    fn create_service(&self, spec: &ServiceSpec) -> Result<()> {
+        self.make(request(self.dialect, spec)?)
+    }
+
+    fn start_service(&self, handle: &str, _run: &str) -> Result<Attached> {
+        let mut command = self.command();
+        command
+            .args(["start", "--attach"])
+            .args(self.dialect.no_sig_proxy_args());
+        command.stdin(Stdio::null());
+        self.initialize(handle)?;
+        self.attach_client(command.arg(handle), StreamBytes::default())
+    }
+}
 
 /// Builds the call that creates a service's container. Containers on its network reach it by its name; a run
 /// publishes none of its ports.
-pub(super) fn request(dialect: Dialect, spec: &ServiceSpec) -> Result<ClientCall> {
+fn request(dialect: Dialect, spec: &ServiceSpec) -> Result<ClientCall> {
     let identity = ContainerLabels {
         handle: &spec.handle,
         home: &spec.home_label,
@@ -34,7 +72,7 @@ pub(super) fn request(dialect: Dialect, spec: &ServiceSpec) -> Result<ClientCall
 }
 
 /// Builds the call that creates the network of a run or of a session.
-pub(super) fn network(dialect: Dialect, network: &Network) -> Vec<String> {
+fn network_args(dialect: Dialect, network: &Network) -> Vec<String> {
     let home = format!("{HOME_LABEL}={}", network.home_label);
     let (name, value) = network.owner.label();
     let whose = format!("{name}={value}");

@@ -67,7 +67,7 @@ pub(in crate::session) fn decide(
             names.push(name);
         }
     }
-    let found = match runtime::session_containers(engine, REQUEST_TIMEOUT) {
+    let found = match runtime::compose_engine(engine, REQUEST_TIMEOUT).session_containers() {
         // Without a requested service, no engine is needed.
         Err(_) if !names.iter().any(|name| request.wants(name)) => Vec::new(),
         found => found.map_err(failed)?,

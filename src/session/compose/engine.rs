@@ -31,7 +31,7 @@ pub(super) fn containers_within(
     let Some(compose) = &session.compose else {
         return Ok(Vec::new());
     };
-    let mut found = runtime::session_containers(&compose.engine, timeout)?;
+    let mut found = runtime::compose_engine(&compose.engine, timeout).session_containers()?;
     found.retain(|container| container.session == session.incarnation);
     Ok(found)
 }
@@ -80,5 +80,5 @@ pub(super) fn tool(engine: &[(String, String)]) -> Result<ComposeTool> {
         return Err(Error::new(ErrorKind::Runtime, message)
             .hint("session.compose needs an engine on this machine: unset DOCKER_HOST, or choose another context"));
     }
-    Ok(ComposeTool::find(engine)?)
+    Ok(runtime::compose_engine(engine, runtime::REQUEST_TIMEOUT).tool()?)
 }

@@ -31,7 +31,7 @@ impl ComposeContainers {
             if !is_known && !compose.services.is_empty() {
                 engines.push(EngineContainers {
                     settings: settings.clone(),
-                    found: runtime::session_containers(settings, timeout),
+                    found: runtime::compose_engine(settings, timeout).session_containers(),
                 });
             }
         }

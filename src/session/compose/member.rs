@@ -109,7 +109,8 @@ fn roll_back(session: &Session, operation: &str) -> Result<()> {
 
 /// Removes the resources of the incarnation, or stops them (`Removal::Nothing`).
 fn remove(session: &Session, compose: &SessionCompose, what: Removal<'_>) -> Result<()> {
-    let remove = || runtime::remove_session(&compose.engine, &session.incarnation, what);
+    let engine = runtime::compose_engine(&compose.engine, runtime::REQUEST_TIMEOUT);
+    let remove = || engine.remove_session(&session.incarnation, what);
     remove().map_err(failed)?;
     // The engine may still be carrying out a request of a killed tool.
     let end = Instant::now() + LATE_RESOURCE_TIMEOUT;

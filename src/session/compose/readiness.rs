@@ -100,7 +100,8 @@ fn with_last_lines(session: &Session, container: Option<&SessionContainer>, what
     let engine = session.compose.as_ref().map(|compose| &compose.engine);
     let last = match (engine, container) {
         (Some(engine), Some(container)) => {
-            runtime::last_container_lines(engine, &container.id, SHOWN_LINES)
+            let engine = runtime::compose_engine(engine, runtime::REQUEST_TIMEOUT);
+            engine.last_lines(&container.id, SHOWN_LINES)
         }
         _ => Vec::new(),
     };

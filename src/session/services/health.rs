@@ -154,7 +154,9 @@ pub(in crate::session) fn container(
 
 pub(super) fn last_lines(runtime: &dyn Runtime, handle: &str, count: usize) -> Vec<String> {
     let mut lines = Vec::new();
-    let _ = runtime.read_log(handle, count, &mut |line| lines.push(line.to_owned()));
+    if let Some(services) = runtime.session_services() {
+        let _ = services.read_log(handle, count, &mut |line| lines.push(line.to_owned()));
+    }
     lines.split_off(lines.len().saturating_sub(count))
 }
 

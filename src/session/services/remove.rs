@@ -37,7 +37,7 @@ pub(super) fn remove(
             false => runtime.remove(&one.handle),
         })?;
         for network in found.iter().filter(is_network) {
-            runtime.remove_network(&network.handle)?;
+            runtime.remove_resource(network.kind, &network.handle)?;
         }
         // The engine may still complete a request of a killed command.
         if !may_still_appear(session, names) || Instant::now() >= deadline {

@@ -125,8 +125,9 @@ fn make_network(
     session: &Session,
 ) -> Result<()> {
     let handle = network(session);
-    if !engine.runtime.has_network(&handle)? {
-        engine.runtime.make_network(&Network {
+    let networks = engine.runtime.need_networks()?;
+    if !networks.has_network(&handle)? {
+        networks.make_network(&Network {
             handle,
             home_label: context.home.label()?,
             owner: ResourceOwner::Session(session.incarnation.clone()),
@@ -238,7 +239,8 @@ impl ServiceStart<'_> {
         }
         if how != ServiceAction::Wait {
             self.notify(&format!("starting {}", self.plan.image), true);
-            let started = self.runtime().start_detached(&self.handle);
+            let services = self.runtime().need_session_services();
+            let started = services.and_then(|services| services.start_detached(&self.handle));
             started.map_err(|problem| self.not_started(problem))?;
         }
         self.started.store(true, Ordering::Release);
@@ -295,7 +297,8 @@ impl ServiceStart<'_> {
         match self.pull_service_image(marked.as_ref(), &spec)? {
             Err(RuntimeError::ImageMissing(..)) => {
                 self.notify(&format!("pulling the image {}", spec.image), true);
-                let pulled = marked.pull_image(&spec.image, &|| self.should_continue());
+                let images = marked.need_images()?;
+                let pulled = images.pull_image(&spec.image, &|| self.should_continue());
                 pulled.map_err(|problem| errors::image(self, &spec.image, problem))?;
                 let made = self.pull_service_image(marked.as_ref(), &spec)?;
                 made.map_err(|problem| errors::start(self, problem))
@@ -311,7 +314,9 @@ impl ServiceStart<'_> {
         spec: &ServiceSpec,
     ) -> Result<std::result::Result<(), RuntimeError>> {
         match self.should_continue() {
-            true => Ok(runtime.create_service(spec)),
+            true => Ok(runtime
+                .need_services()
+                .and_then(|services| services.create_service(spec))),
             false => Err(errors::cancelled(self)),
         }
     }

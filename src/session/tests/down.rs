@@ -152,7 +152,7 @@ fn a_down_that_was_killed_is_completed() {
             for handle in [rig.handle("a"), rig.handle("b")] {
                 rig.fake.forget(&handle);
             }
-            use crate::runtime::Runtime;
+            use crate::runtime::Networks;
             let network = format!("moat-{}", rig.incarnation);
             rig.fake.remove_network(&network).unwrap();
         }),
