@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -29,6 +30,14 @@ pub(crate) enum ErrorKind {
     Store,
     /// A confirmation is required, and there is no terminal on which to ask.
     NotConfirmed,
+    /// The session, service, volume or entry does not exist.
+    NotFound,
+    /// Another process of moat works on the same thing; later it may succeed.
+    Busy,
+    /// Something else has the name, port or data, or its state does not allow the request.
+    Conflict,
+    /// A signal, another command or a timeout ended the request.
+    Interrupted,
     /// The output has no reader any more. Not a failure: `moat list | head` is fine.
     OutputClosed,
     /// Any other failure.
@@ -48,15 +57,20 @@ impl ErrorKind {
             ErrorKind::Image => "image",
             ErrorKind::Store => "store",
             ErrorKind::NotConfirmed => "not-confirmed",
+            ErrorKind::NotFound => "not-found",
+            ErrorKind::Busy => "busy",
+            ErrorKind::Conflict => "conflict",
+            ErrorKind::Interrupted => "interrupted",
             ErrorKind::OutputClosed => "output-closed",
             ErrorKind::Failed => "failed",
         }
     }
 
-    /// The kind that prints as `word`; [`Kind::Failed`] for a word of another version.
+    /// The kind that prints as `word`; [`ErrorKind::Failed`] for a word of another version.
     pub(crate) fn from_word(word: &str) -> ErrorKind {
         use ErrorKind::{
-            AmbiguousRun, Config, Image, NoSuchRun, NotConfirmed, Runtime, Store, Usage, Workspace,
+            AmbiguousRun, Busy, Config, Conflict, Image, Interrupted, NoSuchRun, NotConfirmed,
+            NotFound, Runtime, Store, Usage, Workspace,
         };
         [
             Usage,
@@ -68,6 +82,10 @@ impl ErrorKind {
             Image,
             Store,
             NotConfirmed,
+            NotFound,
+            Busy,
+            Conflict,
+            Interrupted,
         ]
         .into_iter()
         .find(|kind| kind.as_str() == word)
@@ -84,6 +102,15 @@ pub(crate) struct Error {
     pub(crate) hint: Option<String>,
     /// The problems in files, with their positions. The message contains them as well.
     pub(crate) problems: Vec<FileProblem>,
+    /// The error behind this one; `--verbose` prints it.
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let source = self.source.as_deref()?;
+        Some(source)
+    }
 }
 
 /// A problem in a file.
@@ -116,7 +143,23 @@ impl Error {
             message: message.into(),
             hint: None,
             problems: Vec::new(),
+            source: None,
         }
+    }
+
+    /// The errors behind this one, the nearest first.
+    pub(crate) fn causes(&self) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+        std::iter::successors(std::error::Error::source(self), |cause| cause.source())
+    }
+
+    /// Adds the error behind this one.
+    #[must_use]
+    pub(crate) fn caused_by(
+        mut self,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Error {
+        self.source = Some(Arc::new(source));
+        self
     }
 
     /// Replaces the message.
@@ -144,10 +187,14 @@ impl Error {
         path: &std::path::Path,
         error: &io::Error,
     ) -> Error {
-        Error::new(
-            kind,
-            format!("cannot {verb} {}: {}", path.display(), os_error_text(error)),
-        )
+        let reason = os_error_text(error);
+        let message = format!("cannot {verb} {}: {reason}", path.display());
+        // An `io::Error` cannot be cloned; its number says all.
+        let source = match error.raw_os_error() {
+            Some(number) => io::Error::from_raw_os_error(number),
+            None => io::Error::other(error.to_string()),
+        };
+        Error::new(kind, message).caused_by(source)
     }
 
     #[must_use]

@@ -107,7 +107,7 @@ fn info(args: &Args, registry: &Registry, names: &[&OsStr]) -> Result<u8> {
                 .map(|entry| entry.name.as_str())
                 .collect();
             let message = crate::yaml::unknown_key_error("dependency", &name, &known);
-            Error::new(ErrorKind::Failed, message).hint("see all: moat deps list")
+            Error::new(ErrorKind::NotFound, message).hint("see all: moat deps list")
         })?);
     }
     if args.has(&flags::JSON) {

@@ -78,7 +78,7 @@ fn check_finished(home: &Home, id: &RunId) -> Result<()> {
         return Ok(());
     }
     let message = format!("{id} has not ended: it is {}", record.state.as_str());
-    Err(Error::new(ErrorKind::Failed, message).hint(format!(
+    Err(Error::new(ErrorKind::Conflict, message).hint(format!(
         "stop it first (moat stop {id}), or: moat destroy -f {id}"
     )))
 }

@@ -75,7 +75,7 @@ pub(super) fn of_process(args: &Args, home: &Home, session: &Session, process: &
     let path = home.process_log(&session.key, process);
     if process.contains('/') || !path.exists() {
         return Err(Error::new(
-            ErrorKind::Failed,
+            ErrorKind::NotFound,
             crate::yaml::unknown_key_error("process", process, &known),
         ));
     }
@@ -146,7 +146,7 @@ fn exec_number(dir: &RunDir, text: &str) -> Result<u32> {
             false => format!("the commands of this run are: {}", known.join(", ")),
         };
         let shown = crate::term::escape_unsafe(text);
-        Error::new(ErrorKind::Failed, format!("no such command: '{shown}'")).hint(hint)
+        Error::new(ErrorKind::NotFound, format!("no such command: '{shown}'")).hint(hint)
     })
 }
 

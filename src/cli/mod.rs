@@ -71,7 +71,13 @@ pub(crate) fn main(args: impl Iterator<Item = OsString>) -> u8 {
     match parse::parse(args) {
         Ok(Parsed::Run(args)) => match (args.command.run)(&args) {
             Ok(code) => code,
-            Err(error) => fail(&error, json, args.command.name),
+            Err(error) => {
+                let code = fail(&error, json, args.command.name);
+                if args.has(&flags::VERBOSE) && !json {
+                    output::causes(&error);
+                }
+                code
+            }
         },
         Ok(Parsed::Help(command, size)) => print(&help(command, size)),
         Ok(Parsed::Version) => print(&version::text()),

@@ -159,6 +159,13 @@ pub(super) fn error(error: &Error, json: bool) {
     line(&text);
 }
 
+/// Prints the errors behind an error, the nearest first.
+pub(super) fn causes(error: &Error) {
+    for cause in error.causes() {
+        line(&format!("  caused by: {cause}"));
+    }
+}
+
 /// Replaces the last `before` lines above the cursor with `lines`. For terminals only.
 pub(super) fn status_lines(before: usize, lines: &[String]) {
     let mut text = match before {

@@ -61,7 +61,7 @@ pub(super) fn service<'a>(
         "{id}: {}",
         crate::yaml::unknown_key_error("service", name, &known)
     );
-    Err(Error::new(ErrorKind::Failed, message).hint(format!("see them all: moat services {id}")))
+    Err(Error::new(ErrorKind::NotFound, message).hint(format!("see them all: moat services {id}")))
 }
 
 fn text(argument: &OsStr) -> Result<&str> {

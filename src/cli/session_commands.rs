@@ -132,7 +132,7 @@ pub(super) fn find(home: &Home, given: Option<&str>) -> Result<Session> {
     let branch = branch?;
     let shown = crate::term::escape_unsafe(&branch);
     Err(Error::new(
-        ErrorKind::Failed,
+        ErrorKind::NotFound,
         format!("there is no session of '{shown}'"),
     )
     .hint(format!(
@@ -289,6 +289,6 @@ pub(super) fn view_session(
     timeout: Duration,
 ) -> Result<SessionView> {
     let views = session::view(home, vec![session], timeout)?;
-    let gone = || Error::new(ErrorKind::Failed, "the session no longer exists");
+    let gone = || Error::new(ErrorKind::NotFound, "the session no longer exists");
     views.into_iter().next().ok_or_else(gone)
 }

@@ -148,7 +148,7 @@ fn remove(args: &Args, home: &Home, names: &[&str]) -> Result<u8> {
             found.iter().filter(|volume| volume.name == *name).collect();
         if volumes.is_empty() {
             let message = format!("no such volume: '{}'", term::escape_unsafe(name));
-            return Err(Error::new(ErrorKind::Failed, message).hint("see all: moat volumes"));
+            return Err(Error::new(ErrorKind::NotFound, message).hint("see all: moat volumes"));
         }
         check_not_in_use(home, name)?;
         // The runs of this home use its own volume if there are both.
@@ -228,7 +228,7 @@ fn check_not_in_use(home: &Home, name: &str) -> Result<()> {
         });
     let Some(id) = user else { return Ok(()) };
     let message = format!("the volume '{name}' is mounted by {id}");
-    Err(Error::new(ErrorKind::Failed, message).hint(format!(
+    Err(Error::new(ErrorKind::Conflict, message).hint(format!(
         "stop the run: moat stop {id}; or remove its kept container: moat destroy {id}; \
          if its engine is gone for good: moat destroy --force {id}"
     )))

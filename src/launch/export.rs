@@ -60,7 +60,7 @@ pub(crate) fn export(home: &Home, id: &RunId, dir: &Path, ui: &dyn Ui) -> Result
             )
             .hint("set workspace.mode to volume in moat.yaml"),
             WorkspaceMode::Volume if !record.state.is_terminal() => {
-                Error::new(ErrorKind::Failed, format!("{id} has not ended"))
+                Error::new(ErrorKind::Conflict, format!("{id} has not ended"))
                     .hint(format!("wait for it: moat wait {id}"))
             }
             WorkspaceMode::Volume if record.cleaned_at.is_none() => {

@@ -141,7 +141,8 @@ impl ToClient {
                 kind,
                 message,
                 hint,
-            } => Some(protocol::as_error(&kind, message, hint)),
+                causes,
+            } => Some(protocol::as_error(&kind, message, hint, causes)),
             _ => None,
         }
     }

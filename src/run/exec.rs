@@ -230,14 +230,16 @@ fn target(record: &RunRecord, service: Option<&str>) -> Result<String> {
         RunState::Running | RunState::Starting | RunState::Created
     ) {
         let message = format!("{id} is not running: it is {}", record.state.as_str());
-        return Err(Error::new(ErrorKind::Failed, message).hint("list the running runs: moat list"));
+        return Err(
+            Error::new(ErrorKind::Conflict, message).hint("list the running runs: moat list")
+        );
     }
     let Some(name) = service else {
         return match record.state {
             RunState::Running => Ok(id.to_string()),
             state => {
                 let message = format!("{id} has not started yet: it is {}", state.as_str());
-                Err(Error::new(ErrorKind::Failed, message).hint("try again in a moment"))
+                Err(Error::new(ErrorKind::Busy, message).hint("try again in a moment"))
             }
         };
     };
@@ -253,7 +255,7 @@ fn target(record: &RunRecord, service: Option<&str>) -> Result<String> {
                 .hint(format!("see why: moat logs {id} --service {name}")))
         }
         None => Err(
-            Error::new(ErrorKind::Failed, format!("{id} has no service '{name}'"))
+            Error::new(ErrorKind::NotFound, format!("{id} has no service '{name}'"))
                 .hint(format!("see them all: moat services {id}")),
         ),
     }

@@ -280,7 +280,7 @@ fn check_session(supervisor: &Supervisor, plan: &Plan) -> Result<()> {
     match session.is_some_and(|session| session.accepts_runs()) {
         true => Ok(()),
         false => Err(Error::new(
-            ErrorKind::Failed,
+            ErrorKind::Conflict,
             "its session was taken down before the run began",
         )),
     }

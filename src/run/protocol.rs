@@ -158,6 +158,9 @@ pub(crate) enum ToClient {
         kind: String,
         message: String,
         hint: Option<String>,
+        /// The errors behind it, the nearest first.
+        #[serde(default)]
+        causes: Vec<String>,
     },
     /// The run has ended and everything is cleaned up.
     Finished {
@@ -176,15 +179,48 @@ impl ToClient {
             kind: error.kind.as_str().to_owned(),
             message: error.message.clone(),
             hint: error.hint.clone(),
+            causes: error.causes().map(|cause| cause.to_string()).collect(),
         }
     }
 }
 
 /// The error in a [`ToClient::Failed`].
-pub(super) fn as_error(kind: &str, message: String, hint: Option<String>) -> Error {
+pub(super) fn as_error(
+    kind: &str,
+    message: String,
+    hint: Option<String>,
+    causes: Vec<String>,
+) -> Error {
     let mut error = Error::new(ErrorKind::from_word(kind), message);
     error.hint = hint;
-    error
+    let remote = |source: Option<RemoteCause>, text| {
+        let source = source.map(Box::new);
+        Some(RemoteCause { text, source })
+    };
+    match causes.into_iter().rev().fold(None, remote) {
+        Some(cause) => error.caused_by(cause),
+        None => error,
+    }
+}
+
+/// A cause that another process has found.
+#[derive(Debug)]
+struct RemoteCause {
+    text: String,
+    source: Option<Box<RemoteCause>>,
+}
+
+impl std::fmt::Display for RemoteCause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for RemoteCause {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let source = self.source.as_deref()?;
+        Some(source)
+    }
 }
 
 /// Writes one message.

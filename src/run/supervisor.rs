@@ -366,7 +366,7 @@ impl Supervisor {
         match self.end_intent() {
             None => Ok(()),
             Some(intent) => Err(Error::new(
-                crate::error::ErrorKind::Failed,
+                crate::error::ErrorKind::Interrupted,
                 match intent.reason {
                     EndReason::Timeout => "its start timeout expired",
                     _ => "the run was stopped before it started",

@@ -48,10 +48,27 @@ impl RuntimeError {
     }
 }
 
+impl std::error::Error for RuntimeError {}
+
+/// The class, which the message for the user does not contain, and the engine's text.
+impl std::fmt::Display for RuntimeError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let class = match self {
+            RuntimeError::NotFound(_) => "not found",
+            RuntimeError::ImageMissing(..) => "image missing",
+            RuntimeError::Unreachable(..) => "engine unreachable",
+            RuntimeError::Transient(_) => "transient failure",
+            RuntimeError::Refused(_) => "request refused",
+        };
+        write!(f, "{class}: {}", self.message())
+    }
+}
+
 impl From<RuntimeError> for Error {
     fn from(problem: RuntimeError) -> Error {
+        let source = problem.clone();
         let message = crate::term::escape_unsafe(problem.message());
-        match problem {
+        let error = match problem {
             RuntimeError::ImageMissing(_, client) => {
                 Error::new(ErrorKind::Image, message).hint(format!(
                     "name an image that is there (see: {client} image list), load one from a file \
@@ -62,6 +79,7 @@ impl From<RuntimeError> for Error {
                 Error::new(ErrorKind::Runtime, message).hint(hint)
             }
             _ => Error::new(ErrorKind::Runtime, message),
-        }
+        };
+        error.caused_by(source)
     }
 }

@@ -70,7 +70,7 @@ pub(crate) fn down(
 }
 
 fn no_session() -> Error {
-    Error::new(ErrorKind::Failed, "there is no such session")
+    Error::new(ErrorKind::NotFound, "there is no such session")
         .hint("list the sessions: moat wt list")
 }
 

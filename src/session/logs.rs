@@ -17,5 +17,5 @@ pub(crate) fn service_log(
 }
 
 pub(super) fn no_container(name: &str) -> Error {
-    Error::new(ErrorKind::Failed, format!("'{name}' has no container")).hint("start it: moat up")
+    Error::new(ErrorKind::NotFound, format!("'{name}' has no container")).hint("start it: moat up")
 }

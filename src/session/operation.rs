@@ -26,7 +26,7 @@ impl OperationContext<'_> {
     pub(crate) fn check(&self) -> Result<()> {
         match (self.should_continue)() {
             true => Ok(()),
-            false => Err(Error::new(ErrorKind::Failed, "interrupted")),
+            false => Err(Error::new(ErrorKind::Interrupted, "interrupted")),
         }
     }
 
@@ -88,7 +88,7 @@ fn busy(session: Option<&Session>) -> Error {
     let operation = session.and_then(|session| session.operation.as_ref().map(|op| (session, op)));
     let Some((session, operation)) = operation else {
         return Error::new(
-            ErrorKind::Failed,
+            ErrorKind::Busy,
             "another moat command is changing the session",
         )
         .hint("try again in a moment");
@@ -103,7 +103,7 @@ fn busy(session: Option<&Session>) -> Error {
         "'{branch}' is busy: moat {kind}{who} since {}",
         operation.since
     );
-    Error::new(ErrorKind::Failed, message).hint(format!(
+    Error::new(ErrorKind::Busy, message).hint(format!(
         "wait for that command, or cancel it: moat down {}",
         session.key
     ))

@@ -51,7 +51,7 @@ pub(super) fn free_slot(settings: &SessionSettings, others: &[Session]) -> Resul
             .map(|other| format!("moat down {}", other.key))
             .collect();
         let ways = ways.join(", or ");
-        Error::new(ErrorKind::Failed, message).hint(format!(
+        Error::new(ErrorKind::Conflict, message).hint(format!(
             "take one down: {ways}; or raise session.slots in moat.yaml"
         ))
     })
@@ -120,7 +120,7 @@ impl TakenPort<'_> {
     }
 
     fn refusal(&self, hint: &str) -> Error {
-        Error::new(ErrorKind::Failed, self.message()).hint(hint)
+        Error::new(ErrorKind::Conflict, self.message()).hint(hint)
     }
 }
 
@@ -243,7 +243,7 @@ impl PortAllocator<'_> {
             .find(|port| self.holder(wanted.name, *port, chosen).is_none());
         let port = free.ok_or_else(|| {
             let message = format!("there is no free port for '{}'", wanted.name);
-            Error::new(ErrorKind::Failed, message).hint("choose one: --port NAME=PORT")
+            Error::new(ErrorKind::Conflict, message).hint("choose one: --port NAME=PORT")
         })?;
         Ok(SessionPort {
             base: 0,
@@ -297,7 +297,7 @@ impl PortAllocator<'_> {
                 let message = format!("'{name}' runs with another port already");
                 let is_service = self.services.iter().any(|service| service.name == name);
                 Err(
-                    Error::new(ErrorKind::Failed, message).hint(match is_service {
+                    Error::new(ErrorKind::Conflict, message).hint(match is_service {
                         true => "add --force to recreate it and delete its data",
                         false => "add --force to restart it",
                     }),

@@ -159,7 +159,7 @@ fn running<'a>(session: &'a Session, plan: &Plan) -> Result<Vec<&'a SessionServi
         None => Ok(running),
         Some(missing) => {
             let message = format!("{} of '{}' is not running", missing.name, shown(session));
-            Err(Error::new(ErrorKind::Failed, message).hint(bring_up(session)))
+            Err(Error::new(ErrorKind::Conflict, message).hint(bring_up(session)))
         }
     }
 }

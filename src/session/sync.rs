@@ -17,12 +17,12 @@ use crate::term::{escape_unsafe, shell_word};
 pub(crate) fn sync(context: &OperationContext<'_>, key: &str) -> Result<Vec<String>> {
     let mut claim = context.claim(key, OpKind::Up)?;
     let Some(session) = claim.session().cloned() else {
-        return Err(Error::new(ErrorKind::Failed, "there is no such session"));
+        return Err(Error::new(ErrorKind::NotFound, "there is no such session"));
     };
     if session.status != SessionStatus::Active {
         let branch = escape_unsafe(&session.branch);
         let message = format!("the session of '{branch}' is {}", session.status.as_str());
-        return Err(Error::new(ErrorKind::Failed, message)
+        return Err(Error::new(ErrorKind::Conflict, message)
             .hint(format!("start it: moat up {}", shell_word(&session.branch))));
     }
     let found = found(context, &session)?;
@@ -77,7 +77,7 @@ fn found(context: &OperationContext<'_>, session: &Session) -> Result<Vec<Sessio
                 port.port
             );
             let branch = shell_word(&session.branch);
-            return Err(Error::new(ErrorKind::Failed, message).hint(format!(
+            return Err(Error::new(ErrorKind::Conflict, message).hint(format!(
                 "stop that process and start the service: moat up {branch} --services {name}"
             )));
         }

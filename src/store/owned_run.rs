@@ -281,6 +281,6 @@ fn overwrite(mut file: &fs::File, bytes: &[u8]) -> io::Result<()> {
 
 fn name_taken(name: &RunName, holder: &RunId, state: &str) -> Error {
     let message = format!("the name '{name}' belongs to {holder}, which is {state}");
-    Error::new(ErrorKind::Failed, message)
+    Error::new(ErrorKind::Conflict, message)
         .hint(format!("choose another --name, or: moat stop {holder}"))
 }

@@ -111,7 +111,7 @@ fn arguments_that_are_none() {
         .any_stderr()
         .status(1);
     let error: serde_json::Value = serde_json::from_str(&done.stderr_text()).expect("JSON");
-    assert_eq!(error["error"]["kind"], "failed");
+    assert_eq!(error["error"]["kind"], "not-found");
 }
 
 #[test]

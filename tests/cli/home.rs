@@ -320,3 +320,21 @@ fn a_home_in_a_layer_of_an_image() {
     labels.dedup();
     assert_eq!(labels.len(), 3, "{labels:?}");
 }
+
+/// `--verbose` prints the error behind an error, and scripts get its kind.
+#[test]
+fn causes_are_printed_on_request() {
+    let moat = Moat::new();
+    moat.write("moat.yaml", "name: a\n");
+    let locked = moat.workspace().join("moat.yaml").join("home");
+    let call = |flag: &str| {
+        let call = moat.args(["run", flag, "--runtime", "bwrap", "--", "true"]);
+        let done = call.env("MOAT_HOME", &locked).any_stderr().status(125);
+        done.stderr_text()
+    };
+    let cause = "caused by: Not a directory (os error 20)\n";
+    assert!(call("-v").contains(cause), "{}", call("-v"));
+    assert!(!call("-q").contains("caused by"), "{}", call("-q"));
+    let wrong = moat.args(["down", "no-such-branch", "--json"]).any_stderr();
+    assert!(wrong.status(1).stderr_text().contains(r#""kind":"#));
+}

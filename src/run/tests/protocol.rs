@@ -120,8 +120,9 @@ fn each_word_of_a_supervisor_is_a_line_of_json() {
                 kind: "image".to_owned(),
                 message: "no".to_owned(),
                 hint: None,
+                causes: vec!["why".to_owned()],
             },
-            r#"{"failed":{"kind":"image","message":"no","hint":null}}"#,
+            r#"{"failed":{"kind":"image","message":"no","hint":null,"causes":["why"]}}"#,
         ),
         (
             ToClient::Finished {

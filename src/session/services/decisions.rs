@@ -216,7 +216,7 @@ impl<'a> ServiceDecisions<'a> {
 fn port_listener_error(name: &str, port: u16) -> Error {
     let holder = port_probe::listener_name(port);
     let message = format!("port {port} of '{name}' is held by {holder}");
-    Error::new(ErrorKind::Failed, message).hint(format!(
+    Error::new(ErrorKind::Conflict, message).hint(format!(
         "stop that process, or recreate {name} on another port and delete its data: --force --port {name}=PORT"
     ))
 }

@@ -329,7 +329,7 @@ impl ServiceStart<'_> {
         }
         let (name, port) = (&self.plan.name, self.port);
         let message = format!("{}; port {port} is in use now", error.message);
-        Error::new(ErrorKind::Failed, message).hint(format!(
+        Error::new(ErrorKind::Conflict, message).hint(format!(
             "stop the process that uses it, or choose a port: --port {name}=PORT"
         ))
     }

@@ -90,7 +90,7 @@ impl<'a> Decided<'a> {
             let (branch, place) = (escape_unsafe(&other.branch), other.repository.display());
             let message =
                 format!("the session of '{branch}' in {place} happens to have the same key");
-            return Err(Error::new(ErrorKind::Failed, message).hint("rename this branch"));
+            return Err(Error::new(ErrorKind::Conflict, message).hint("rename this branch"));
         }
         let session = claim.session();
         let mut decisions = decide(context, session, request);

@@ -150,7 +150,7 @@ fn check_place(planned: &Worktree, others: &[Session]) -> Result<()> {
     };
     let (path, branch) = (planned.path.display(), escape_unsafe(&other.branch));
     let message = format!("{path} belongs to the session of '{branch}'");
-    Err(Error::new(ErrorKind::Failed, message).hint(format!(
+    Err(Error::new(ErrorKind::Conflict, message).hint(format!(
         "take that session down first: moat down {}",
         other.key
     )))
