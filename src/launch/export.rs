@@ -82,9 +82,8 @@ pub(crate) fn export(home: &Home, id: &RunId, dir: &Path, ui: &dyn Ui) -> Result
     fs::create_dir_all(dir).map_err(|error| failed("create", dir, &error))?;
     let archive = File::open(&path).map_err(|error| failed("read", &path, &error))?;
     let unpacked = store::extract(archive, dir).map_err(|error| failed("unpack", &path, &error))?;
-    if !unpacked.status.success() {
-        let words = String::from_utf8_lossy(&unpacked.stderr);
-        let words = crate::term::escape_unsafe(words.lines().next().unwrap_or_default());
+    if let Err(words) = unpacked {
+        let words = crate::term::escape_unsafe(&words);
         if made {
             // A partial workspace must not look complete.
             let _ = store::remove_tree(dir);

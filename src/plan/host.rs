@@ -13,6 +13,9 @@ use crate::runtime::{self, EngineFacts, UserMapping};
 use crate::store::{BindMount, Home};
 use crate::term::escape_unsafe;
 
+/// Names of files are in JSON, in arguments and in engines, which take only text.
+const RENAME_HINT: &str = "give each directory of the path, and what it leads to, a name in UTF-8";
+
 /// The host, as far as a plan depends on it.
 pub(crate) struct Host {
     pub(crate) runtime: runtime::RuntimeName,
@@ -257,11 +260,12 @@ impl Host {
             return Err(failed("it is not readable"));
         }
         if real.to_str().is_none() {
-            return Err(failed("its path is not UTF-8"));
+            return Err(failed("its path is not UTF-8").hint(RENAME_HINT));
         }
         let covered = match self.home.strip_prefix(&real) {
             Ok(inside) if inside.as_os_str().is_empty() => {
-                return Err(failed("it is moat's own directory"));
+                return Err(failed("it is moat's own directory")
+                    .hint("name the directory of a project: moat run PATH -- CMD"));
             }
             Ok(inside) => vec![format!("{}/{}", runtime::WORKSPACE, inside.display())],
             Err(_) => Vec::new(),
@@ -293,7 +297,7 @@ impl Host {
         }
         match real.to_str() {
             Some(_) => Ok(real),
-            None => Err(failed("its path is not UTF-8")),
+            None => Err(failed("its path is not UTF-8").hint(RENAME_HINT)),
         }
     }
 }

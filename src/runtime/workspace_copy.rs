@@ -39,11 +39,9 @@ pub(super) fn make(dir: &Path, spec: &ContainerSpec) -> Result<()> {
         pack(&spec.settings.mounts.workspace, &without, Stdio::piped()).map_err(failed)?;
     let extracted = extract(packing.archive(), &copy).map_err(failed)?;
     let packed = packing.finish().map_err(failed)?;
-    let words = packed.err().or((!extracted.status.success())
-        .then(|| String::from_utf8_lossy(&extracted.stderr).trim().to_owned()));
-    match words {
-        None => Ok(()),
-        Some(words) => Err(RuntimeError::Refused(format!(
+    match packed.and(extracted) {
+        Ok(()) => Ok(()),
+        Err(words) => Err(RuntimeError::Refused(format!(
             "the workspace cannot be copied: {words}"
         ))),
     }

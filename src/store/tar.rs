@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::thread::JoinHandle;
 
 use crate::program;
+use crate::term::one_line;
 
 /// A directory that is being packed.
 pub(crate) struct TarStream {
@@ -73,28 +74,35 @@ impl TarStream {
         self.tar.stdout.take().map_or_else(Stdio::null, Stdio::from)
     }
 
-    /// Waits for the exit; fails with tar's own text. Files that changed meanwhile are no failure: a copy of a
+    /// Waits for the exit; fails with tar's own text, in one line. Files that changed meanwhile are no failure: a copy of a
     /// directory in use cannot rule that out (GNU tar's manual: exit code 1).
     pub(crate) fn finish(mut self) -> io::Result<std::result::Result<(), String>> {
         let status = self.tar.wait()?;
         let words = self.words.map(|words| words.join().unwrap_or_default());
         Ok(match status.code() {
             Some(0 | 1) => Ok(()),
-            _ => Err(words.unwrap_or_default()),
+            _ => Err(one_line(&words.unwrap_or_default())),
         })
     }
 }
 
-/// Unpacks an archive into a directory, and waits for it.
-pub(crate) fn extract(archive: impl Into<Stdio>, dir: &Path) -> io::Result<Output> {
-    tar()
+/// Unpacks an archive into a directory, and waits for it. Fails with tar's own text, in one line.
+pub(crate) fn extract(
+    archive: impl Into<Stdio>,
+    dir: &Path,
+) -> io::Result<std::result::Result<(), String>> {
+    let output = tar()
         .args(TarFlavor::of_host().extract_options())
         .arg("-C")
         .arg(dir)
         // Keeps the modes, whatever the umask.
         .args(["-xpf", "-"])
         .stdin(archive)
-        .output()
+        .output()?;
+    Ok(match output.status.success() {
+        true => Ok(()),
+        false => Err(one_line(&String::from_utf8_lossy(&output.stderr))),
+    })
 }
 
 fn tar() -> Command {
@@ -294,7 +302,7 @@ mod tests {
         let mut packing = pack(from, without, Stdio::piped()).unwrap();
         let extracted = extract(packing.archive(), to).unwrap();
         packing.finish().unwrap().unwrap();
-        assert!(extracted.status.success(), "{extracted:?}");
+        extracted.unwrap();
     }
 
     #[test]
@@ -353,6 +361,20 @@ mod tests {
         let sparse = fs::metadata(to.join("sparse")).unwrap();
         assert_eq!(sparse.len(), 200 << 20);
         assert!(sparse.blocks() < 2048, "{} blocks", sparse.blocks());
+    }
+
+    #[test]
+    fn the_message_of_tar_is_one_line() {
+        let scratch = Scratch::new();
+        let (from, to) = (scratch.dir("from"), scratch.dir("to"));
+        let archive = File::open("/dev/null").unwrap();
+        let none = extract(archive, &to.join("missing")).unwrap().unwrap_err();
+        std::fs::remove_dir(&from).unwrap();
+        let packing = pack(&from, &[], Stdio::null()).unwrap();
+        let gone = packing.finish().unwrap().unwrap_err();
+        for words in [none, gone] {
+            assert!(words.contains("; ") && !words.contains('\n'), "{words:?}");
+        }
     }
 
     /// In the two formats that the system's tar writes, with names that do not fit into a header.

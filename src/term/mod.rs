@@ -16,7 +16,9 @@ pub(crate) use line_filter::RepeatFilter;
 pub(crate) use suggest::nearest;
 pub(crate) use table::table;
 pub(crate) use terminal::Terminal;
-pub(crate) use text::{age, escape_unsafe, escape_unsafe_json, shell_word, strip_sequences};
+pub(crate) use text::{
+    age, escape_unsafe, escape_unsafe_json, one_line, shell_word, strip_sequences,
+};
 
 use std::io;
 use std::os::fd::AsFd;

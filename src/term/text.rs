@@ -36,6 +36,13 @@ pub(crate) fn escape_unsafe_json(text: &str) -> String {
     out
 }
 
+/// Returns the lines of a program's message as one line, for a message of moat.
+pub(crate) fn one_line(text: &str) -> String {
+    let lines = text.lines().map(str::trim);
+    let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+    lines.join("; ")
+}
+
 /// Returns a word quoted for a command line that the user may copy to a shell.
 pub(crate) fn shell_word(text: &str) -> String {
     escape_unsafe(&shlex::try_quote(text).unwrap_or_default())

@@ -32,7 +32,7 @@ pub(crate) use sandbox::can_mount_at;
 pub(crate) use shim::{COMMAND as SHIM, shim};
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -53,11 +53,15 @@ use crate::failpoint::checkpoint;
 use crate::store::{
     ProcessIdentity, RunDir, StreamBytes, Timestamp, WorkspaceMode, is_held, make_dir, remove_tree,
 };
+use crate::term::one_line;
 use crate::term::pty::{self, Size};
 use tail::Tail;
 
 /// Timeout until the shim has acted on a signal.
 const SHIM_SIGNAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Maximum size of the message of a shim that cannot start.
+const MAX_SHIM_WORDS: u64 = 4096;
 
 /// The shim of a run, if its driver has one. The shim may have ended.
 pub(crate) fn shim_process(run: &RunDir) -> Option<ProcessIdentity> {
@@ -221,8 +225,8 @@ impl Containers for Bwrap {
         let mut child = command.spawn().map_err(|error| failed(&error))?;
         drop(arguments);
         checkpoint("shim-spawned");
-        let bells = (child.stdout.take(), child.stderr.take());
-        wait_locked(dir, &mut child)?;
+        let mut bells = (child.stdout.take(), child.stderr.take());
+        wait_locked(dir, &mut child, &mut bells.1)?;
         Ok(Attached {
             stdout: Box::new(Tail::stdout(dir, 0, bells.0.map(OwnedFd::from))),
             stderr: Box::new(Tail::stderr(dir, 0, bells.1.map(OwnedFd::from))),
@@ -321,12 +325,21 @@ fn open_terminal(size: Size, user: User) -> io::Result<OwnedFd> {
 }
 
 /// Waits until the shim holds its lock. From then on, the lock shows whether the shim lives.
-fn wait_locked(dir: &Path, child: &mut Child) -> Result<()> {
+fn wait_locked(dir: &Path, child: &mut Child, stderr: &mut Option<impl Read>) -> Result<()> {
     let deadline = Instant::now() + SHIM_SIGNAL_TIMEOUT;
     while !dir.join("shim").exists() {
         if let Ok(Some(status)) = child.try_wait() {
+            let mut words = String::new();
+            if let Some(stderr) = stderr {
+                let _ = stderr.take(MAX_SHIM_WORDS).read_to_string(&mut words);
+            }
+            let words = one_line(words.trim_start_matches('.'));
+            let why = match words.is_empty() {
+                true => status.to_string(),
+                false => words,
+            };
             return Err(RuntimeError::Refused(format!(
-                "the sandbox's shim ended: {status}"
+                "the sandbox's shim could not start: {why}"
             )));
         }
         if Instant::now() >= deadline {
@@ -418,5 +431,32 @@ fn failed(error: &io::Error) -> RuntimeError {
             format!("cannot run bwrap: {}", crate::error::os_error_text(error)),
             "run 'moat doctor'",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::scratch::Scratch;
+
+    #[test]
+    fn a_shim_that_cannot_start_says_why() {
+        let scratch = Scratch::new();
+        let fails = |script: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]).stderr(Stdio::piped());
+            let mut child = command.spawn().unwrap();
+            let mut stderr = child.stderr.take();
+            let error = wait_locked(&scratch.dir("run"), &mut child, &mut stderr).unwrap_err();
+            error.message().to_owned()
+        };
+        assert_eq!(
+            fails("echo No space left on device >&2; exit 125"),
+            "the sandbox's shim could not start: No space left on device"
+        );
+        assert_eq!(
+            fails("exit 3"),
+            "the sandbox's shim could not start: exit status: 3"
+        );
     }
 }

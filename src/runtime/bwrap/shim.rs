@@ -66,8 +66,16 @@ pub(crate) fn shim(args: &[OsString]) -> u8 {
         Ok(code) => code,
         Err(error) => {
             // A failing bwrap would leave its message in this file, so the reader finds both in one place.
-            let line = format!("bwrap: {}\n", crate::error::os_error_text(&error));
-            let _ = fs::write(request.dir.join("stderr"), line);
+            let why = crate::error::os_error_text(&error);
+            let _ = fs::write(request.dir.join("stderr"), format!("bwrap: {why}\n"));
+            // The reader of the file may wait for this shim's lock, and the disk may have no room for the file.
+            let full = error.kind() == io::ErrorKind::StorageFull;
+            let hint = full.then(|| {
+                let dir = request.dir.display();
+                format!("; 'df' and 'df -i' show what is free for {dir}")
+            });
+            let line = format!("{why}{}\n", hint.unwrap_or_default());
+            let _ = io::stderr().write_all(line.as_bytes());
             125
         }
     }

@@ -13,13 +13,16 @@ struct Requirement {
     hint: &'static str,
 }
 
+/// Other messages that name the program have other causes.
+const NO_NEWUIDMAP: &str = "\"newuidmap\": executable file not found";
+
 const REQUIREMENTS: &[Requirement] = &[
     Requirement {
         words: "container-init binary not found",
         hint: "install the init of podman's containers: apt-get install catatonit",
     },
     Requirement {
-        words: "newuidmap",
+        words: NO_NEWUIDMAP,
         hint: "install what maps users: apt-get install uidmap",
     },
     Requirement {
@@ -39,8 +42,13 @@ const REQUIREMENTS: &[Requirement] = &[
         hint: "podman may not raise limits here, and a limit in moat.yaml (container.ulimits) is above ours: lower it (ulimit -Ha shows ours)",
     },
     Requirement {
-        words: "netavark",
+        words: "could not find \"netavark\"",
         hint: "install podman's networks: apt-get install netavark aardvark-dns",
+    },
+    // netavark gives no name: it did not find iptables, which distributions install in /usr/sbin.
+    Requirement {
+        words: "netavark: no such file or directory",
+        hint: "podman's networks need iptables: apt-get install iptables, and add /usr/sbin to PATH",
     },
 ];
 
@@ -67,7 +75,7 @@ pub(super) fn check(version: &str) -> Result<String> {
         return Ok(format!("{version}, as root"));
     }
     if !is_on_path("newuidmap") {
-        return fails("there is no 'newuidmap'", "newuidmap");
+        return fails("there is no 'newuidmap'", NO_NEWUIDMAP);
     }
     if !is_on_path("slirp4netns") && !is_on_path("pasta") {
         return fails("there is no 'slirp4netns'", "could not find slirp4netns");
@@ -77,4 +85,40 @@ pub(super) fn check(version: &str) -> Result<String> {
         false => "; limits of memory, processors and processes do not work (control groups)",
     };
     Ok(format!("{version}, rootless{limits}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_names_what_is_missing_and_nothing_else() {
+        let found = |message: &str| {
+            let message = message.to_ascii_lowercase();
+            hint(&|words| words.iter().any(|word| message.contains(word)))
+        };
+        let starts = |message: &str, expected: &str| {
+            let found = found(message).unwrap_or_default();
+            assert!(found.starts_with(expected), "{message}: {found}");
+        };
+        // podman 4.3.1 on Debian 12: netavark is not installed; PATH is not set, or without /usr/sbin.
+        starts(
+            "Error: could not find \"netavark\" in one of [/usr/local/libexec/podman]",
+            "install podman's networks",
+        );
+        starts(
+            "Error: netavark: No such file or directory (os error 2)",
+            "podman's networks need iptables",
+        );
+        starts(
+            "exec: \"newuidmap\": executable file not found in $PATH",
+            "install what maps users",
+        );
+        for other in [
+            "Error: netavark: code: 4, msg: iptables: Resource temporarily unavailable",
+            "newuidmap: write to uid_map failed: Operation not permitted",
+        ] {
+            assert_eq!(found(other), None);
+        }
+    }
 }
