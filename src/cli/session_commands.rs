@@ -141,6 +141,29 @@ pub(super) fn find(home: &Home, given: Option<&str>) -> Result<Session> {
     )))
 }
 
+/// Returns the note about a session that its configuration gives nothing that runs, if that is so.
+pub(super) fn emptiness_note(
+    session: &Session,
+    repository: &Repository,
+    settings: &SessionSettings,
+    services: &[PlannedService],
+) -> Result<Option<String>> {
+    if !session.is_empty() || !services.is_empty() || !settings.is_empty() {
+        return Ok(None);
+    }
+    let dir = repository.config_dir();
+    let shown = crate::term::escape_unsafe(&dir.display().to_string());
+    let reason = match config::project(dir, dir)? {
+        None => format!("there is no moat.yaml in {shown}"),
+        Some(_) => format!(
+            "the moat.yaml in {shown} has no services, and no processes or compose services in 'session'"
+        ),
+    };
+    Ok(Some(format!(
+        "note: the session has only its worktree and a slot: {reason}"
+    )))
+}
+
 /// Returns the session settings of a repository, from the moat.yaml of its main checkout.
 pub(super) fn settings(repository: &Repository) -> Result<SessionSettings> {
     let dir = repository.config_dir();

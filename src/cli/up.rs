@@ -20,7 +20,12 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             (context.notify)(&text);
             warnings.borrow_mut().push(text);
         };
-        let (session, decisions) = bring_up(args, context, branch, &warn)?;
+        let BroughtUp {
+            session,
+            decisions,
+            emptiness,
+        } = bring_up(args, context, branch, &warn)?;
+        emptiness.into_iter().for_each(warn);
         let view = session_commands::view_session(&home, session, runtime::REQUEST_TIMEOUT)?;
         if args.has(&flags::JSON) {
             let told = (&*decisions, &**warnings.borrow());
@@ -32,13 +37,21 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     })
 }
 
+/// A session that is up, and how it came about.
+pub(super) struct BroughtUp {
+    pub(super) session: Session,
+    decisions: Vec<Decision>,
+    /// The note about a session that its configuration gives nothing that runs.
+    emptiness: Option<String>,
+}
+
 /// Brings up the session of the arguments.
 pub(super) fn bring_up(
     args: &Args,
     context: &OperationContext<'_>,
     branch: Option<&str>,
     warn: &dyn Fn(String),
-) -> Result<(Session, Vec<Decision>)> {
+) -> Result<BroughtUp> {
     let (repository, branch) = match session_commands::find_by_key(context.home, branch)? {
         Some(found) => (Repository::discover(&found.main)?, found.branch),
         None => {
@@ -66,7 +79,14 @@ pub(super) fn bring_up(
         force: args.has(&flags::UP_FORCE),
         warn,
     };
-    up(context, &repository, &request)
+    let (session, decisions) = up(context, &repository, &request)?;
+    let emptiness =
+        session_commands::emptiness_note(&session, &repository, &settings, &wished.services)?;
+    Ok(BroughtUp {
+        session,
+        decisions,
+        emptiness,
+    })
 }
 
 /// Returns the names of a flag, which are separated by commas.

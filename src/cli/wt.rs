@@ -1,7 +1,7 @@
 //! `moat wt`: run a command in a session, and inspect sessions.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use super::args::Args;
 use super::confirm::confirm;
@@ -83,7 +83,7 @@ fn run_in(args: &Args, home: &Home, branch: &str) -> Result<u8> {
     let mut found: Option<Session> = None;
     let brought = session_commands::interruptible(args, home, &mut |context| {
         let warn = |text: String| (context.notify)(&text);
-        found = Some(super::up::bring_up(args, context, Some(branch), &warn)?.0);
+        found = Some(super::up::bring_up(args, context, Some(branch), &warn)?.session);
         // The session is up; a signal from now on does not roll it back.
         context.check().map(|()| 0)
     });
@@ -147,10 +147,14 @@ fn list(args: &Args, home: &Home) -> Result<u8> {
     } else if views.is_empty() {
         output::notice(args, "there are no sessions; bring one up: moat up BRANCH");
     } else {
-        let rows: Vec<Vec<String>> = views.iter().map(row).collect();
-        let header = [
+        let names = repository_names(&views);
+        let rows: Vec<Vec<String>> = views.iter().map(|view| row(view, &names)).collect();
+        let mut header = vec![
             "BRANCH", "SLOT", "STATUS", "RUNNING", "PORTS", "CREATED", "WORKTREE",
         ];
+        if names.len() > 1 {
+            header.insert(0, "REPOSITORY");
+        }
         output::print_result(&term::table(&header, &rows, term::width(std::io::stdout())))?;
     }
     let silent: BTreeMap<String, &str> = views
@@ -174,7 +178,40 @@ fn list(args: &Args, home: &Home) -> Result<u8> {
     Ok(0)
 }
 
-fn row(view: &SessionView) -> Vec<String> {
+/// The repositories of sessions, each with the shortest end of its path that no other one has.
+fn repository_names(views: &[SessionView]) -> BTreeMap<&Path, String> {
+    let repositories = views.iter().map(|view| view.session.repository.as_path());
+    let repositories: BTreeSet<&Path> = repositories.collect();
+    let ends_with = |path: &Path, end: &Path| checkout(path).ends_with(end);
+    let name = |path: &Path| {
+        let above = checkout(path).ancestors().skip(1);
+        let ends = above.filter_map(|above| checkout(path).strip_prefix(above).ok());
+        let mut unique = ends.filter(|end| {
+            repositories
+                .iter()
+                .filter(|other| ends_with(other, end))
+                .count()
+                == 1
+        });
+        let name = unique.next().unwrap_or_else(|| checkout(path));
+        term::escape_unsafe(&name.display().to_string())
+    };
+    repositories
+        .iter()
+        .map(|path| (*path, name(path)))
+        .collect()
+}
+
+/// The directory that people know as the repository.
+fn checkout(repository: &Path) -> &Path {
+    match repository.parent() {
+        Some(parent) if repository.ends_with(".git") => parent,
+        _ => repository,
+    }
+}
+
+/// `names`: of the repositories; the row has the name only if there are several.
+fn row(view: &SessionView, names: &BTreeMap<&Path, String>) -> Vec<String> {
     let session = &view.session;
     let processes = view.processes.iter().map(|health| health.running);
     let services = view.services.iter().map(|health| match health.state {
@@ -191,7 +228,7 @@ fn row(view: &SessionView) -> Vec<String> {
     let ports: Vec<String> = ports
         .map(|port| format!("{}:{}", port.name, port.port))
         .collect();
-    vec![
+    let mut row = vec![
         term::escape_unsafe(&session.branch),
         session.slot.to_string(),
         session_text::status(view),
@@ -199,7 +236,12 @@ fn row(view: &SessionView) -> Vec<String> {
         ports.join(" "),
         term::age(session.created_at.age()),
         term::escape_unsafe(&session.worktree.path.display().to_string()),
-    ]
+    ];
+    if names.len() > 1 {
+        let name = names.get(session.repository.as_path());
+        row.insert(0, name.cloned().unwrap_or_default());
+    }
+    row
 }
 
 fn status(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
@@ -287,22 +329,20 @@ fn recover(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
 fn clean(args: &Args, home: &Home) -> Result<u8> {
     let repository = session_commands::repository()?;
     let force = args.has(&flags::WT_FORCE);
-    let (mut going, mut staying): (Vec<PathBuf>, Vec<PathBuf>) = (Vec::new(), Vec::new());
-    let is_clean = |path: &PathBuf| {
+    let mut going: Vec<PathBuf> = Vec::new();
+    let work_in = |path: &PathBuf| {
         // If the directory is gone, only git's entry is left.
-        let is_gone = || path.symlink_metadata().is_err();
-        let is_clean = || sessions::is_clean(&repository.common, path, None).unwrap_or_default();
-        force || is_gone() || is_clean()
+        let is_gone = path.symlink_metadata().is_err();
+        let is_asked = !force && !is_gone;
+        is_asked
+            .then(|| sessions::find_work(&repository.common, path, None))
+            .flatten()
     };
     for path in sessions::unused_worktrees(home, &repository)? {
-        if is_clean(&path) {
-            going.push(path)
-        } else {
-            staying.push(path)
+        match work_in(&path) {
+            None => going.push(path),
+            Some(work) => output::notice(args, &work.kept_message(&path)),
         }
-    }
-    for path in &staying {
-        output::notice(args, &sessions::kept_worktree_message(path));
     }
     let shown = |paths: &[PathBuf]| -> String {
         let paths = paths.iter();
@@ -316,7 +356,7 @@ fn clean(args: &Args, home: &Home) -> Result<u8> {
         // Check again after the answer: a worktree may have a session or uncommitted work by now.
         let unused = sessions::unused_worktrees(home, &repository)?;
         going.retain(|path| {
-            let stays = !unused.contains(path) || !is_clean(path);
+            let stays = !unused.contains(path) || work_in(path).is_some();
             if stays {
                 let shown = term::escape_unsafe(&path.display().to_string());
                 output::notice(args, &format!("note: keeping {shown}: it is now in use"));

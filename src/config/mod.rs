@@ -8,6 +8,7 @@ mod compose;
 mod container;
 mod env_file;
 mod file;
+mod inherit;
 mod mounts;
 pub(crate) mod scalar_values;
 mod secret;
@@ -21,11 +22,12 @@ pub(crate) use env_file::parse as parse_env_file;
 pub(crate) use file::{ConfigFile, UserDefaults, defaults, project};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use file::{parse_defaults, parse_project};
+pub(crate) use inherit::is_of_git;
 pub(crate) use mounts::{FileMount, VolumeConfig, VolumeKind};
 pub(crate) use scalar_values::WORKSPACE;
 pub(crate) use secret::{SecretSource, Vault};
 pub(crate) use service::{SERVICE_KEYS, ServiceConfig};
-pub(crate) use session::{HostProcess, Inherit, SessionSettings};
+pub(crate) use session::{HostProcess, SessionSettings};
 pub(crate) use settings::{Hooks, PortConfig, RootFilesystem, Settings};
 
 #[cfg(test)]

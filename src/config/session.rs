@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::compose::{self, ComposeSettings};
+use super::inherit::{self, Inherit};
 use super::scalar_values;
 use super::service::ServiceConfig;
 use super::settings::report_invalid;
@@ -57,16 +58,6 @@ pub(crate) struct ExtraPort {
     pub(crate) port_env: Vec<String>,
 }
 
-/// A file that is not in git, and that a new worktree gets from the main checkout.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Inherit {
-    /// A file or directory, relative to the main checkout, or a pattern.
-    pub(crate) path: PathBuf,
-    pub(crate) link: bool,
-    /// Whether no file names it: then the main checkout need not have it.
-    pub(crate) is_default: bool,
-}
-
 /// Scripts on the host, which `sh -c` runs.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct SessionScripts {
@@ -115,11 +106,6 @@ pub(super) const MAX_NAME_CHARS: usize = 40;
 
 impl Default for SessionSettings {
     fn default() -> SessionSettings {
-        let inherited = |file: &str| Inherit {
-            path: file.into(),
-            link: false,
-            is_default: true,
-        };
         SessionSettings {
             slots: 8,
             stride: 1,
@@ -128,7 +114,7 @@ impl Default for SessionSettings {
             processes: Vec::new(),
             compose: None,
             services: Vec::new(),
-            inherit: [".env", ".env.local"].map(inherited).into(),
+            inherit: inherit::defaults(),
             hooks: SessionScripts::default(),
             tmux: false,
         }
@@ -161,8 +147,7 @@ pub(super) fn read(source: &Source, node: &Node) -> SessionSettings {
     settings.strict_ports = section.boolean("strict_ports").unwrap_or_default();
     settings.tmux = section.boolean("tmux").unwrap_or_default();
     if let Some(node) = section.get("inherit") {
-        let items = source.list(node).iter();
-        settings.inherit = items.filter_map(|item| inherit(source, item)).collect();
+        settings.inherit = inherit::read(source, node);
     }
     if let Some(node) = section.get("hooks") {
         settings.hooks = hooks(source, node);
@@ -304,48 +289,6 @@ fn env(source: &Source, section: &Section<'_>) -> Vec<(String, String)> {
         .collect()
 }
 
-fn inherit(source: &Source, node: &Node) -> Option<Inherit> {
-    if let NodeValue::Map(_) = node.value {
-        let section = source.section(node, &["file", "mode"]);
-        let mode = section
-            .get("mode")
-            .and_then(|node| source.word(node, &["copy", "link"]));
-        section.require("file");
-        return Some(Inherit {
-            path: inherited_path(source, &section.text("file")?)?,
-            link: mode.is_some_and(|mode| mode.value == "link"),
-            is_default: false,
-        });
-    }
-    Some(Inherit {
-        path: inherited_path(source, &source.text(node)?)?,
-        link: false,
-        is_default: false,
-    })
-}
-
-/// Reads the path of something that is in the main checkout, and not git's own.
-fn inherited_path(source: &Source, text: &Placed<String>) -> Option<PathBuf> {
-    let path: PathBuf = inner_path(source, text)?.components().collect();
-    let why = match path.components().find(|part| *part != Component::CurDir) {
-        None => "names the worktree itself",
-        Some(first) if first.as_os_str() == ".git" => "belongs to git",
-        Some(_) => {
-            return path
-                .strip_prefix(".")
-                .map(Path::to_owned)
-                .ok()
-                .or(Some(path));
-        }
-    };
-    let shown = message_text(&text.value);
-    source.report(
-        text.at,
-        format!("'{shown}' {why}; name files and directories inside"),
-    );
-    None
-}
-
 /// Reads a path that stays in the worktree.
 pub(super) fn inner_path(source: &Source, text: &Placed<String>) -> Option<PathBuf> {
     let path = Path::new(&text.value);
@@ -411,6 +354,16 @@ struct PortRange<'a> {
 }
 
 impl SessionSettings {
+    /// Whether a session gets nothing that runs.
+    pub(crate) fn is_empty(&self) -> bool {
+        let hooks = &self.hooks;
+        let hooks = [&hooks.pre_up, &hooks.pre_start, &hooks.post_up];
+        let compose = self.compose.as_ref();
+        self.processes.is_empty()
+            && compose.is_none_or(|compose| compose.services.is_empty())
+            && hooks.iter().all(|hook| hook.is_none())
+    }
+
     /// The highest port that a base leads to. `gives_way`: moat searches for another port if the port is taken.
     fn last(&self, base: u16, gives_way: bool) -> u64 {
         let range = if gives_way && !self.strict_ports {

@@ -1075,6 +1075,42 @@ fn services_of_a_compose_file() {
 }
 
 #[test]
+fn what_a_worktree_cannot_inherit() {
+    for (item, expected) in [
+        ("../x", "2:13: '../x' is not a path inside the worktree"),
+        ("/etc", "2:13: '/etc' is not a path inside the worktree"),
+        (
+            ".",
+            "2:13: '.' is the whole checkout: name files or directories in it",
+        ),
+        (
+            ".git",
+            "2:13: '.git' belongs to git, and each worktree has its own",
+        ),
+        (
+            "sub/.GIT/x",
+            "2:13: 'sub/.GIT/x' belongs to git, and each worktree has its own",
+        ),
+        (
+            ".env.moat",
+            "2:13: '.env.moat' has the variables of a session, and moat writes it",
+        ),
+        ("'a[b'", "2:13: bad pattern 'a[b': "),
+        ("a, ./a/", "2:16: './a/' is listed twice"),
+        ("{mode: link}", "2:13: the key 'path' is missing"),
+        (
+            "{file: a, path: a}",
+            "2:14: 'file' and 'path' mean the same: leave out 'file'",
+        ),
+        ("{path: a, mode: move}", "2:29: "),
+    ] {
+        let found = problems(&format!("session:\n  inherit: [{item}]\n"));
+        let is_it = |problem: &String| problem.starts_with(expected);
+        assert!(found.iter().any(is_it), "{item}: {found:#?}");
+    }
+}
+
+#[test]
 fn what_is_wrong_with_services_of_a_compose_file() {
     for (text, expected) in [
         ("{}", "2:12: the key 'file' is missing"),

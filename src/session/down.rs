@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::hooks::{self, Hook};
 use super::member::{DownOutcome, Scope, Teardown};
 use super::operation::OperationContext;
-use super::worktree;
+use super::work::{self, WorkFound};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::checkpoint;
 use crate::runtime::child;
@@ -36,10 +36,12 @@ pub(crate) fn down(
     let Some(session) = claim.session().cloned() else {
         let before = before.ok_or_else(no_session)?;
         // The `up` that was asked to end has rolled back by itself, except for files that a user changed.
+        let found = work::of_session(&before);
         let tree = before.worktree;
         let stays = tree.created_by_moat && tree.path.is_dir();
         if stays {
-            (context.notify)(&worktree::kept_worktree_message(&tree.path));
+            let work = found.unwrap_or(WorkFound::Changes);
+            (context.notify)(&work.kept_message(&tree.path));
         }
         return Ok(DownOutcome {
             kept_worktree: stays.then_some(tree.path),
@@ -48,22 +50,23 @@ pub(crate) fn down(
     };
     let tree = &session.worktree;
     let is_there = tree.created_by_moat && tree.path.is_dir();
-    let dirty = is_there && !request.keep && !request.force && !worktree::has_no_work(&session);
+    let is_going = is_there && !request.keep && !request.force;
+    let work = is_going.then(|| work::of_session(&session)).flatten();
     if request.delete_worktree {
-        check_worktree(&session, dirty)?;
+        check_worktree(&session, work.as_ref())?;
     }
     let ending = DownOptions {
         keep: request.keep,
-        remove_worktree: tree.created_by_moat && !request.keep && !dirty,
+        remove_worktree: tree.created_by_moat && !request.keep && work.is_none(),
         force: request.force,
     };
     claim.begin(ending, &mut |_, session, _| session.ok_or_else(no_session))?;
     checkpoint("session-down-begun");
     run_hook(context, &session, &pre_down(&session));
-    let kept = dirty.then(|| tree.path.clone());
-    if let Some(path) = &kept {
-        (context.notify)(&worktree::kept_worktree_message(path));
+    if let Some(work) = &work {
+        (context.notify)(&work.kept_message(&tree.path));
     }
+    let kept = work.map(|_| tree.path.clone());
     let mut left = finish(context, claim)?;
     left.kept_worktree = left.kept_worktree.or(kept);
     Ok(left)
@@ -75,12 +78,21 @@ fn no_session() -> Error {
 }
 
 /// Fails if the worktree cannot be deleted as the user requested.
-fn check_worktree(session: &Session, dirty: bool) -> Result<()> {
+fn check_worktree(session: &Session, work: Option<&WorkFound>) -> Result<()> {
     let (path, branch) = (session.worktree.path.display(), shell_word(&session.branch));
-    if dirty {
-        let message = format!("{path} has uncommitted work");
+    if let Some(work) = work {
+        let message = match work {
+            WorkFound::Changes => format!("{path} has uncommitted work"),
+            work => format!("{path} stays: {}", work.reason()),
+        };
+        let first = match work {
+            WorkFound::Submodule(_) => {
+                "commit and push the work in the submodule, then remove all".to_owned()
+            }
+            _ => "commit the work, or discard it".to_owned(),
+        };
         return Err(Error::new(ErrorKind::NotConfirmed, message).hint(format!(
-            "commit the work, or discard it: moat down {branch} --delete-worktree --force"
+            "{first}: moat down {branch} --delete-worktree --force"
         )));
     }
     if !session.worktree.created_by_moat {

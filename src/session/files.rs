@@ -1,35 +1,39 @@
-//! Files that a session creates in its worktree: its variables, and files inherited from the main checkout. An
-//! existing file is never changed.
+//! Files and directories that a session creates in its worktree: its variables, and what it inherits from the main
+//! checkout. An existing file is never changed.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::inherit;
+use super::inherit::{self, escapes_worktree, remove_any};
 use super::member::{BringUp, Member, Scope, Teardown};
 use super::operation::OperationContext;
-use super::repository::{Repository, git, small_file};
+use super::repository::{git, small_file};
 use super::variables;
-use crate::config::Inherit;
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::checkpoint;
-use crate::store::{Claim, CreatedFile, CreatedFileKind, Home, Session, write_atomically};
+use crate::store::{
+    Claim, CreatedFile, CreatedFileKind, Home, Session, VARIABLES_FILE, write_atomically,
+};
 use crate::term::escape_unsafe;
-
-/// The file of variables, for tools that read `.env`-style files.
-pub(crate) const VARIABLES_FILE: &str = ".env.moat";
 
 /// The files that a session creates in its worktree.
 pub(super) struct Files;
 
 impl Member for Files {
     fn is_complete(&self, _home: &Home, session: &Session) -> bool {
-        session.worktree.path.join(VARIABLES_FILE).is_file()
+        let root = &session.worktree.path;
+        let operation = session.operation_id();
+        let mut made = session.files.iter();
+        root.join(VARIABLES_FILE).is_file()
+            && made.all(|file| {
+                operation != Some(&file.operation)
+                    || root.join(&file.path).symlink_metadata().is_ok()
+            })
     }
 
     fn start(&self, up: &mut BringUp<'_>, claim: &mut Claim) -> Result<()> {
-        let inherit = &up.request.settings.inherit;
-        make(up.context, claim, up.repository, inherit)
+        make(up, claim)
     }
 
     fn remove(&self, teardown: &mut Teardown<'_>) -> Result<()> {
@@ -61,16 +65,11 @@ impl Member for Files {
 }
 
 /// Creates the missing files, and rewrites the variables if they have changed.
-fn make(
-    context: &OperationContext<'_>,
-    claim: &mut Claim,
-    repository: &Repository,
-    settings: &[Inherit],
-) -> Result<()> {
+fn make(up: &BringUp<'_>, claim: &mut Claim) -> Result<()> {
+    let context = up.context;
     let session = claim.record()?.clone();
     let root = session.worktree.path.clone();
-    let note = |text: &str| (context.notify)(&format!("note: {text}"));
-    let mut wanted = inherit::missing(&session, settings, claim.id(), &note);
+    let mut wanted = inherit::missing(up, &session, claim.id());
     if !session
         .files
         .iter()
@@ -80,7 +79,7 @@ fn make(
             let message = format!("'{VARIABLES_FILE}' exists already, and moat did not write it");
             (context.notify)(&format!("note: {message}; moat rewrites it"));
         }
-        ignore(&repository.common, &root);
+        ignore(&up.repository.common, &root);
         wanted.push(CreatedFile {
             path: PathBuf::from(VARIABLES_FILE),
             kind: CreatedFileKind::Variables,
@@ -89,11 +88,15 @@ fn make(
         });
     }
     if !wanted.is_empty() {
-        claim.update(&mut |session| session.files.extend(wanted.iter().cloned()))?;
+        claim.update(&mut |session| {
+            // An `up` that continues after a crash has recorded them already.
+            session.files.retain(|file| !wanted.contains(file));
+            session.files.extend(wanted.iter().cloned());
+        })?;
         checkpoint("session-files-intent");
     }
     for file in &wanted {
-        make_one(&root, file)?;
+        inherit::make(context, &session, file)?;
     }
     write_variables(claim.session().unwrap_or(&session))?;
     checkpoint("session-files-made");
@@ -109,21 +112,6 @@ pub(super) fn write_variables(session: &Session) -> Result<()> {
     }
     write_atomically(&path, text.as_bytes())
         .map_err(|error| Error::io(ErrorKind::Workspace, "write", &path, &error))
-}
-
-fn make_one(root: &Path, file: &CreatedFile) -> Result<()> {
-    let Some(source) = &file.source else {
-        return Ok(());
-    };
-    if escapes_worktree(root, &file.path) {
-        return Ok(());
-    }
-    let target = root.join(&file.path);
-    match inherit::make(file.kind, source, &target) {
-        // Another process created the file first; that file stays.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        made => made.map_err(|error| Error::io(ErrorKind::Workspace, "create", &target, &error)),
-    }
 }
 
 /// Adds the file of variables to the repository's own exclude list, which is in no commit, so that git does not
@@ -146,26 +134,6 @@ fn ignore(common: &Path, root: &Path) {
     drop(added);
 }
 
-/// Whether the path leads through a link. A workload can replace a directory by a link to any place.
-fn escapes_worktree(root: &Path, file: &Path) -> bool {
-    let parents = file.ancestors().skip(1);
-    let mut parents = parents.filter(|parent| !parent.as_os_str().is_empty());
-    parents.any(|parent| root.join(parent).is_symlink())
-}
-
-/// Whether two regular files have the same content.
-fn is_same(copy: &Path, original: &Path) -> bool {
-    let size = |path: &Path| {
-        let about = path.symlink_metadata().ok()?;
-        about.is_file().then_some(about.len())
-    };
-    let (Some(one), Ok(other)) = (size(copy), fs::metadata(original)) else {
-        return false;
-    };
-    let read = || Some((fs::read(copy).ok()?, fs::read(original).ok()?));
-    other.is_file() && one == other.len() && read().is_some_and(|(one, other)| one == other)
-}
-
 /// Whether a created file still has the content that moat wrote.
 pub(super) fn is_unchanged(root: &Path, file: &CreatedFile) -> bool {
     let path = root.join(&file.path);
@@ -178,8 +146,7 @@ pub(super) fn is_unchanged(root: &Path, file: &CreatedFile) -> bool {
         (CreatedFileKind::Link, Some(source)) => {
             fs::read_link(&path).is_ok_and(|target| target == *source)
         }
-        (CreatedFileKind::Copy, Some(source)) => is_same(&path, source),
-        (CreatedFileKind::Tree, Some(source)) => inherit::is_same_tree(&path, source),
+        (CreatedFileKind::Copy, Some(source)) => inherit::is_same(&path, source),
         _ => false,
     }
 }
@@ -188,10 +155,14 @@ pub(super) fn is_unchanged(root: &Path, file: &CreatedFile) -> bool {
 fn remove(context: &OperationContext<'_>, root: &Path, files: &[&CreatedFile]) -> Result<()> {
     for file in files {
         let path = root.join(&file.path);
-        if file.kind == CreatedFileKind::Tree && !escapes_worktree(root, &file.path) {
-            inherit::remove_copied_tree(&path, !is_unchanged(root, file))
-                .map_err(|error| Error::io(ErrorKind::Workspace, "remove", &path, &error))?;
-            continue;
+        let remove = |path: &Path| {
+            remove_any(path)
+                .map_err(|error| Error::io(ErrorKind::Workspace, "remove", path, &error))
+        };
+        if let Some(part) = inherit::partial_copy(root, file)
+            && !escapes_worktree(root, &file.path)
+        {
+            remove(&part)?;
         }
         if !is_unchanged(root, file) {
             if file.kind == CreatedFileKind::Variables {
@@ -202,15 +173,7 @@ fn remove(context: &OperationContext<'_>, root: &Path, files: &[&CreatedFile]) -
             }
             continue;
         }
-        match fs::remove_file(&path) {
-            Err(error)
-                if error.kind() != io::ErrorKind::NotFound
-                    && error.kind() != io::ErrorKind::NotADirectory =>
-            {
-                return Err(Error::io(ErrorKind::Workspace, "remove", &path, &error));
-            }
-            _ => {}
-        }
+        remove(&path)?;
     }
     Ok(())
 }

@@ -7,8 +7,11 @@ use crate::store::{Home, ProcessIdentity, Session};
 /// The mark in the environment of the compose tool.
 pub(super) const COMPOSE_MARK: &str = ".compose";
 
-/// The names in the marks of an operation's own processes: git, the hooks and the compose tool.
-pub(super) const OPERATION_MARKS: [&str; 7] = [
+/// The mark in the environment of the program that copies inherited files.
+pub(super) const INHERIT_MARK: &str = ".inherit";
+
+/// The names in the marks of an operation's own processes: git, the hooks, the compose tool and copies.
+pub(super) const OPERATION_MARKS: [&str; 8] = [
     ".git",
     ".pre_up",
     ".pre_start",
@@ -16,6 +19,7 @@ pub(super) const OPERATION_MARKS: [&str; 7] = [
     ".pre_down",
     ".post_down",
     COMPOSE_MARK,
+    INHERIT_MARK,
 ];
 
 /// Ends some processes of a session at once. Fails with the names of those that remain.

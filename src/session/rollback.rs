@@ -2,7 +2,7 @@
 
 use super::member::{Scope, Teardown};
 use super::operation::OperationContext;
-use super::{teardown, worktree};
+use super::{teardown, work, worktree};
 use crate::error::Result;
 use crate::failpoint::checkpoint;
 use crate::runtime::child;
@@ -56,7 +56,7 @@ fn roll_back_superseded(context: &OperationContext<'_>, session: &Session, opera
     let tree = &session.worktree;
     let is_free = matches!(context.home.owner_of_worktree(&tree.path), Ok(None));
     let is_mine = tree.created_by_moat && tree.operation.as_deref() == Some(operation);
-    if is_free && is_mine && worktree::has_no_work(session) {
+    if is_free && is_mine && work::of_session(session).is_none() {
         worktree::remove_or_warn(context, session);
     }
 }

@@ -5,25 +5,12 @@ use std::path::{Component, Path, PathBuf};
 
 use super::member::{BringUp, Member, Scope, Teardown};
 use super::operation::OperationContext;
-use super::repository::{
-    Repository, git, git_marked, git_untrusted, git_untrusted_incomplete, lock_worktrees,
-};
+use super::repository::{Repository, git, git_marked, lock_worktrees};
+use super::work;
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::checkpoint;
-use crate::store::{
-    Claim, CreatedFile, CreatedFileKind, Home, ResourceStage, Session, Worktree, make_dir,
-    remove_tree,
-};
+use crate::store::{Claim, Home, ResourceStage, Session, Worktree, make_dir, remove_tree};
 use crate::term::{escape_unsafe, shell_word};
-
-/// The arguments that make git list uncommitted files, one entry each.
-const STATUS_ARGS: [&str; 5] = [
-    "status",
-    "--porcelain",
-    "-z",
-    "--untracked-files=all",
-    "--no-renames",
-];
 
 /// Describes the future worktree of a branch; nothing is created yet.
 pub(super) fn plan(home: &Home, repository: &Repository, branch: &str) -> Worktree {
@@ -76,8 +63,11 @@ impl Member for SessionWorktree {
         }
         // A user may have worked in the worktree since it was created, or since `down` began; if moat was killed, git
         // may have continued alone.
-        if tree.path.is_dir() && !force && !has_no_work(session) {
-            (context.notify)(&kept_worktree_message(&tree.path));
+        if tree.path.is_dir()
+            && !force
+            && let Some(work) = work::of_session(session)
+        {
+            (context.notify)(&work.kept_message(&tree.path));
             teardown.left.kept_worktree = Some(tree.path.clone());
             return Ok(());
         }
@@ -166,7 +156,7 @@ fn make(context: &OperationContext<'_>, claim: &mut Claim, repository: &Reposito
     let mut trees = repository.trees.iter();
     let is_torn = trees.any(|tree| tree.is_incomplete && tree.path == path);
     let has_parts = path.exists() && (is_left || is_torn);
-    if has_parts && is_untouched(&repository.common, &path).unwrap_or_default() {
+    if has_parts && work::is_untouched(&repository.common, &path).unwrap_or_default() {
         // The worktree of a killed operation may lack files.
         remove(context.home, &repository.common, &path)?;
     }
@@ -179,8 +169,12 @@ fn make(context: &OperationContext<'_>, claim: &mut Claim, repository: &Reposito
             true => "git was interrupted while it created it, and files were added since",
             false => "it is not the worktree of that branch",
         };
-        let message = format!("{} is in the way of '{branch}': {what}", path.display());
-        return Err(Error::new(ErrorKind::Workspace, message).hint("move it away"));
+        let shown = escape_unsafe(&path.display().to_string());
+        let message = format!("{shown} is in the way of '{branch}': {what}");
+        let place = path.to_string_lossy();
+        let (from, to) = (shell_word(&place), shell_word(&format!("{place}.old")));
+        let hint = format!("move that directory away: mv {from} {to}");
+        return Err(Error::new(ErrorKind::Workspace, message).hint(hint));
     }
     let origin = origin(&repository.main, branch)?;
     let new_branch = match &origin {
@@ -295,97 +289,6 @@ fn commit(main: &Path, name: &str) -> Result<String> {
         .hint("make a first commit")
     })?;
     Ok(text.trim_end().to_owned())
-}
-
-/// Whether removing the worktree of a session, as far as it was created, loses nothing. False if this cannot be
-/// determined.
-pub(super) fn has_no_work(session: &Session) -> bool {
-    let (common, tree) = (&session.repository, &session.worktree);
-    let found = match tree.stage {
-        ResourceStage::Made => is_clean(common, &tree.path, Some(session)),
-        _ => is_untouched(common, &tree.path),
-    };
-    found.unwrap_or_default()
-}
-
-/// Whether removing a worktree loses nothing: everything is committed on a branch. `session` names the files that
-/// moat created.
-pub(crate) fn is_clean(common: &Path, path: &Path, session: Option<&Session>) -> Result<bool> {
-    let head = git_untrusted(common, path, &["symbolic-ref", "--quiet", "HEAD"]);
-    if !matches!(head, Ok(Some(_))) {
-        return Ok(false);
-    }
-    // In a submodule git would obey the configuration of the submodule, which a workload may have written.
-    let args = [&STATUS_ARGS[..], &["--ignore-submodules=dirty"]].concat();
-    let status = git_untrusted(common, path, &args)?.unwrap_or_default();
-    let index =
-        git_untrusted(common, path, &["ls-files", "--stage", "-v", "-z"])?.unwrap_or_default();
-    if has_submodules(path, &index) || has_hidden(path, &index) {
-        return Ok(false);
-    }
-    let files = session.map_or(&[][..], |session| &session.files);
-    // git is told to ignore these files, whatever replaces them.
-    let mut unseen = files
-        .iter()
-        .filter(|file| file.kind == CreatedFileKind::Variables);
-    if !unseen.all(|file| super::files::is_unchanged(path, file)) {
-        return Ok(false);
-    }
-    let untracked = |entry: &str| Some(Path::new(entry.strip_prefix("?? ")?).to_owned());
-    let mut unchanged = files
-        .iter()
-        .filter(|file| super::files::is_unchanged(path, file));
-    let mut known: Vec<&CreatedFile> = Vec::new();
-    Ok(status.split_terminator('\0').all(|entry| {
-        let Some(name) = untracked(entry) else {
-            return false;
-        };
-        // git lists a directory, or each file in it.
-        let is_own = |file: &&CreatedFile| name.starts_with(&file.path);
-        known.iter().any(&is_own)
-            || unchanged.by_ref().any(|file| {
-                known.push(file);
-                is_own(&file)
-            })
-    }))
-}
-
-/// Whether a partially created worktree contains only files that git has written.
-pub(super) fn is_untouched(common: &Path, path: &Path) -> Result<bool> {
-    let Some(status) = git_untrusted_incomplete(common, path, &STATUS_ARGS)? else {
-        // git does not list the directory: not yet, or not any more.
-        let mut entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-        return Ok(entries.all(|entry| entry.file_name() == ".git"));
-    };
-    let is_missing = |entry: &str| entry.starts_with(" D") || entry.starts_with("D ");
-    Ok(status.split_terminator('\0').all(is_missing))
-}
-
-/// Whether a submodule is checked out; its work was not examined.
-fn has_submodules(path: &Path, index: &str) -> bool {
-    let mut names = index.split_terminator('\0').filter_map(|entry| {
-        let (about, name) = entry.split_once('\t')?;
-        about.contains(" 160000 ").then_some(name)
-    });
-    names.any(|name| path.join(name).join(".git").symlink_metadata().is_ok())
-}
-
-/// Whether git was told to ignore changes of files: a lower-case letter means `assume-unchanged`, an `S` means
-/// `skip-worktree`, which also marks files that do not exist.
-fn has_hidden(path: &Path, index: &str) -> bool {
-    let mut entries = index.split_terminator('\0').filter_map(|entry| {
-        let (about, name) = entry.split_once('\t')?;
-        Some((about.chars().next()?, name))
-    });
-    entries.any(|(tag, name)| {
-        tag.is_ascii_lowercase() || tag == 'S' && path.join(name).symlink_metadata().is_ok()
-    })
-}
-
-/// The message about a worktree that is not removed.
-pub(crate) fn kept_worktree_message(path: &Path) -> String {
-    let shown = escape_unsafe(&path.display().to_string());
-    format!("note: {shown} is kept: it has uncommitted work")
 }
 
 /// Removes a worktree that moat created, with all its files, and checks that it is gone.

@@ -59,7 +59,8 @@ pub(crate) use session_compose::{ComposeService, SessionCompose};
 pub(crate) use session_dir::{ProcessState, SessionKey, key_of};
 pub(crate) use session_record::{
     CreatedFile, CreatedFileKind, DownOptions, OpKind, PROCESS_MARK_VARIABLE, Session,
-    SessionHooks, SessionPort, SessionProcess, SessionService, SessionStatus, Tmux, Worktree,
+    SessionHooks, SessionPort, SessionProcess, SessionService, SessionStatus, Tmux, VARIABLES_FILE,
+    Worktree,
 };
 pub(crate) use tar::{extract, filter_archive, pack, pack_into};
 pub(crate) use time::Timestamp;

@@ -16,6 +16,9 @@ use super::time::Timestamp;
 /// The variable that marks the processes of sessions.
 pub(crate) const PROCESS_MARK_VARIABLE: &str = "MOAT_PROCESS";
 
+/// The file of variables in the worktree of a session, for tools that read `.env`-style files.
+pub(crate) const VARIABLES_FILE: &str = ".env.moat";
+
 /// The schema version that this program writes.
 pub(super) const SCHEMA: u32 = 1;
 
@@ -138,7 +141,7 @@ pub(crate) struct Worktree {
     pub(crate) new_branch: Option<String>,
 }
 
-/// A file that was created in the worktree.
+/// A file or directory that was created in the worktree.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct CreatedFile {
     /// Relative to the worktree.
@@ -155,10 +158,10 @@ pub(crate) struct CreatedFile {
 pub(crate) enum CreatedFileKind {
     /// The variables of the session, written by moat.
     Variables,
+    /// A copy of a file or a directory. It has its name only once it is complete.
+    #[serde(alias = "tree")]
     Copy,
     Link,
-    /// A copied directory.
-    Tree,
 }
 
 /// A port of the host that belongs to the session.

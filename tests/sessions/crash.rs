@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use crate::harness::{Call, until};
-use crate::sessions::project::{IDLE, Project, another};
+use crate::sessions::project::{IDLE, Project, another, server};
 
 const UP: [&str; 9] = [
     "session-reserved",
@@ -81,6 +81,32 @@ fn an_up_that_was_killed_goes_on() {
             "{at}"
         );
         project.ok(&["down", "a"]);
+        project.assert_nothing();
+    }
+}
+
+/// A copy has its name only once it is complete, and a part of a copy is no work of the user.
+#[test]
+fn no_part_of_a_copy_is_left() {
+    for how in [&["wt", "recover"][..], &["up", "a"], &["down", "a"]] {
+        let project = Project::new(&format!("  inherit: [deps]\n{}", server()));
+        std::fs::create_dir_all(project.repo.join("deps/one")).unwrap();
+        std::fs::write(project.repo.join("deps/one/file"), "x").unwrap();
+        let call = project.moat.args(["up", "a"]);
+        killed(&project, call, "session-files-copied");
+        let tree = crate::sessions::project::tree(&project.list()[0]);
+        assert!(!tree.join("deps").exists(), "{how:?}");
+        project.ok(how);
+        if how[0] == "up" {
+            let names = std::fs::read_dir(&tree).unwrap();
+            let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            let mut names: Vec<String> = names.collect();
+            names.sort();
+            assert_eq!(names, [".env.moat", ".git", "deps", "moat.yaml", "page"]);
+            assert!(tree.join("deps/one/file").is_file());
+            project.ok(&["down", "a"]);
+        }
+        assert!(!tree.exists(), "{how:?}");
         project.assert_nothing();
     }
 }

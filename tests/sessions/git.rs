@@ -141,7 +141,7 @@ fn a_repository_that_a_workload_makes_is_not_obeyed() {
     let tree = tree(&project.list()[0]);
     project
         .call(&["down", "a"])
-        .stderr_contains("is kept: it has uncommitted work")
+        .stderr_contains("is kept: the submodule 'sub' is checked out in it")
         .success();
     assert!(
         !mark.exists(),

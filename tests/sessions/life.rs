@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -188,6 +189,42 @@ fn work_that_is_not_committed_is_not_lost() {
     project.assert_nothing();
 }
 
+/// A worktree that is kept for another reason than changed files says which.
+#[test]
+fn a_kept_worktree_has_its_own_reason() {
+    let project = Project::new(&server());
+    let library = crate::sessions::project::another(&project, "library");
+    let file = "protocol.file.allow=always";
+    let library = library.to_str().unwrap();
+    project.git(&["-c", file, "submodule", "--quiet", "add", library, "lib"]);
+    project.git(&["commit", "--quiet", "--message", "lib"]);
+    let tree = tree(&project.up("a"));
+    let in_tree = |args: &[&str]| git(&project.moat, &tree, args);
+    let down = |why: &str| {
+        let call = project.call(&["down", "a", "--delete-worktree"]);
+        call.stderr_contains(why).status(1);
+    };
+    in_tree(&["checkout", "--quiet", "--detach"]);
+    down("it has uncommitted work: its HEAD is on no branch");
+    in_tree(&["checkout", "--quiet", "a"]);
+    in_tree(&["update-index", "--assume-unchanged", "page"]);
+    down("git was told to ignore changes of 'page' in it");
+    in_tree(&["update-index", "--no-assume-unchanged", "page"]);
+    in_tree(&["-c", file, "submodule", "--quiet", "update", "--init"]);
+    down("the submodule 'lib' is checked out in it, and moat does not look for work there");
+    project
+        .call(&["down", "a"])
+        .stderr_contains("is kept: the submodule 'lib' is checked out in it")
+        .success();
+    project
+        .call(&["wt", "clean"])
+        .stderr_contains("is kept: the submodule 'lib' is checked out in it")
+        .success();
+    project.ok(&["wt", "clean", "--force"]);
+    assert!(!tree.exists());
+    project.assert_nothing();
+}
+
 #[test]
 fn a_worktree_of_somebody_else_is_used_where_it_is_and_stays() {
     let project = Project::new(&server());
@@ -325,6 +362,128 @@ fn directories_and_patterns_are_inherited() {
     assert!(tree.join("deps/own").exists());
     fs::remove_dir_all(&tree).unwrap();
     project.git(&["worktree", "prune"]);
+}
+
+/// Directories, patterns and entries that lead to nothing.
+#[test]
+fn nothing_else_is_inherited_than_what_is_asked_for() {
+    let project = Project::new(&format!(
+        "  inherit: [node_modules, 'packages/*/.env*', {{path: cache, mode: link}}, nothing, './app/[id]', '*/pipe', '.env*']\n{}",
+        server()
+    ));
+    project.commit(".gitignore", "node_modules\n.env*\ncache\n");
+    let repo = &project.repo;
+    for dir in [
+        "node_modules/.bin",
+        "node_modules/a",
+        "packages/one",
+        "packages/two",
+        "cache",
+        "app/[id]",
+        "app/i",
+    ] {
+        fs::create_dir_all(repo.join(dir)).unwrap();
+    }
+    fs::write(repo.join("node_modules/a/index.js"), "x").unwrap();
+    symlink("../a/index.js", repo.join("node_modules/.bin/a")).unwrap();
+    fs::write(repo.join("packages/one/.env.local"), "1").unwrap();
+    fs::write(repo.join("packages/two/.env"), "2").unwrap();
+    fs::write(repo.join("app/[id]/page"), "p").unwrap();
+    fs::write(repo.join("app/i/page"), "not named").unwrap();
+    fs::write(repo.join(".env.moat"), "of the main checkout").unwrap();
+    fs::write(repo.join(".env.test"), "").unwrap();
+    let pipe = std::process::Command::new("mkfifo")
+        .arg(repo.join("packages/pipe"))
+        .status();
+    assert!(pipe.unwrap().success());
+    let time = std::time::UNIX_EPOCH + std::time::Duration::new(1_700_000_000, 123_456_789);
+    let file = fs::File::open(repo.join("node_modules/a/index.js")).unwrap();
+    file.set_modified(time).unwrap();
+    let made = project.up("a");
+    let tree = tree(&made);
+    let copied = tree.join("node_modules/a/index.js");
+    assert_eq!(copied.metadata().unwrap().modified().unwrap(), time);
+    assert_eq!(
+        fs::read_link(tree.join("node_modules/.bin/a")).unwrap(),
+        Path::new("../a/index.js")
+    );
+    assert_eq!(
+        fs::read_link(tree.join("cache")).unwrap(),
+        repo.join("cache")
+    );
+    assert!(tree.join("packages/one/.env.local").is_file());
+    assert!(tree.join("packages/two/.env").is_file());
+    assert!(tree.join("app/[id]/page").is_file() && !tree.join("app/i").exists());
+    assert!(!tree.join("packages/pipe").exists());
+    assert!(tree.join(".env.test").is_file());
+    let variables = fs::read_to_string(tree.join(".env.moat")).unwrap();
+    assert!(variables.contains("MOAT_"), "{variables}");
+    let warnings = made["warnings"].to_string();
+    for note in [
+        "note: session.inherit: the main checkout has no 'nothing'".to_owned(),
+        "note: session.inherit '*/pipe': packages/pipe: it is neither a file nor a directory"
+            .into(),
+    ] {
+        assert!(warnings.contains(&note), "{warnings}");
+    }
+    assert_eq!(made["warnings"].as_array().unwrap().len(), 2, "{warnings}");
+    // A change in a copy reaches nothing else, a change behind a link does.
+    fs::write(tree.join("node_modules/new"), "").unwrap();
+    fs::write(tree.join("cache/new"), "").unwrap();
+    assert!(!repo.join("node_modules/new").exists() && repo.join("cache/new").exists());
+    // git does not ignore `app`: an unchanged copy is no work, a changed one is.
+    fs::write(tree.join("app/[id]/page"), "changed").unwrap();
+    project
+        .call(&["down", "a", "--delete-worktree"])
+        .stderr_contains("has uncommitted work")
+        .status(1);
+    fs::write(tree.join("app/[id]/page"), "p").unwrap();
+    project.ok(&["down", "a"]);
+    assert!(!tree.exists() && repo.join("cache/new").exists());
+    assert!(repo.join("node_modules/a/index.js").exists());
+    project.assert_nothing();
+}
+
+/// In a worktree that moat did not create, `down` removes the copies that nobody changed.
+#[test]
+fn inherited_directories_leave_a_worktree_of_the_user() {
+    let project = Project::new(&format!("  inherit: [one, two]\n{}", server()));
+    for dir in ["one", "two"] {
+        fs::create_dir(project.repo.join(dir)).unwrap();
+        fs::write(project.repo.join(dir).join("file"), dir).unwrap();
+    }
+    let own = project.moat.root().join("own");
+    let path = own.to_str().unwrap();
+    project.git(&["worktree", "add", "--quiet", "-b", "a", path]);
+    project.up("a");
+    fs::write(own.join("two/file"), "changed").unwrap();
+    project.ok(&["down", "a"]);
+    assert!(!own.join("one").exists());
+    assert_eq!(fs::read_to_string(own.join("two/file")).unwrap(), "changed");
+    project.git(&["worktree", "remove", "--force", path]);
+    project.assert_nothing();
+}
+
+/// A session without anything that runs says so, and why.
+#[test]
+fn an_empty_session_says_that_it_has_nothing() {
+    let project = Project::new("  slots: 3");
+    let main = project.repo.display().to_string();
+    let note = |why: &str| format!("note: the session has only its worktree and a slot: {why}\n");
+    let empty = note(&format!(
+        "the moat.yaml in {main} has no services, and no processes or compose services in 'session'"
+    ));
+    project.call(&["up", "a"]).stderr_contains(&empty).success();
+    fs::remove_file(project.repo.join("moat.yaml")).unwrap();
+    let none = note(&format!("there is no moat.yaml in {main}"));
+    project.call(&["up", "a"]).stderr_contains(&none).success();
+    assert_eq!(project.up("a")["warnings"][0], none.trim_end());
+    // With something to skip, the user knows.
+    project.configure(&server());
+    let skipped = project.json(&["up", "b", "--skip", "web"]);
+    assert_eq!(skipped["warnings"].as_array().unwrap().len(), 0);
+    project.ok(&["down", "--all"]);
+    project.assert_nothing();
 }
 
 /// W19, W20: hooks have a timeout, and print nothing to stdout.

@@ -312,7 +312,13 @@ fn directories_of_another_user_stay_and_the_session_goes() {
     assert!(tree.join("node_modules/x").exists());
     // The directory that is left is not taken for a worktree.
     let done = project.call(&["up", "a"]).as_nobody();
-    assert!(done.stderr_text().contains("is in the way"), "{done}");
+    let text = done.stderr_text();
+    let place = tree.display();
+    let hint = format!("  hint: move that directory away: mv {place} {place}.old\n");
+    assert!(
+        text.contains("is in the way") && text.contains(&hint),
+        "{text}"
+    );
     fs::remove_dir_all(&tree).unwrap();
     nobody(&["up", "a"]);
     nobody(&["down", "a"]);

@@ -246,7 +246,27 @@ fn two_repositories_have_nothing_in_common() {
         (page(web(&first)), page(web(&second))),
         ("main".into(), "other".into())
     );
+    // The table has a column for the repository as soon as there are two.
+    let heads = |table: &str| {
+        table
+            .lines()
+            .map(|line| line.split("  ").next().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let table = project.ok(&["wt", "list"]).stdout_text();
+    let name = project.repo.file_name().unwrap().to_str().unwrap();
+    let mut names = heads(&table);
+    assert_eq!(names.remove(0), "REPOSITORY", "{table}");
+    names.sort();
+    let mut expected = [name, "other"];
+    expected.sort_unstable();
+    assert_eq!(names, expected, "{table}");
+    let repositories = project.list();
+    let repository = |place: usize| repositories[place]["session"]["repository"].to_string();
+    assert_ne!(repository(0), repository(1));
     project.ok(&["down", "--all"]);
+    let table = project.ok(&["wt", "list"]).stdout_text();
+    assert!(table.starts_with("BRANCH "), "{table}");
     assert_eq!(
         page(web(&second)),
         "other",
