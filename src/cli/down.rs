@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::args::Args;
 use super::{flags, output, session_commands};
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::{DownRequest, OperationContext, down};
+use crate::session::{DownRequest, OperationContext, PortListener, down};
 use crate::store::{Home, Session};
 
 #[derive(Serialize)]
@@ -16,7 +16,16 @@ struct DownResult {
     kept_worktree: Option<String>,
     /// The engines that did not answer and that `--force` abandoned, with the session's resources there.
     abandoned_engines: Vec<String>,
+    /// The ports of its processes that another process still listens on.
+    held_ports: Vec<HeldPort>,
     error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct HeldPort {
+    port: u16,
+    /// `None` if the process belongs to another user.
+    pid: Option<u32>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<u8> {
@@ -92,6 +101,7 @@ fn result_document(session: &Session) -> DownResult {
         key: session.key.clone(),
         kept_worktree: None,
         abandoned_engines: Vec::new(),
+        held_ports: Vec::new(),
         error: None,
     }
 }
@@ -120,6 +130,14 @@ fn take_down(
     Ok(DownResult {
         kept_worktree: left.kept_worktree.map(|path| path.display().to_string()),
         abandoned_engines: left.abandoned_engines,
+        held_ports: left.held_ports.into_iter().map(held_port).collect(),
         ..result_document(session)
     })
+}
+
+fn held_port(held: PortListener) -> HeldPort {
+    HeldPort {
+        port: held.port,
+        pid: held.pid,
+    }
 }

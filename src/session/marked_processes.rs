@@ -67,9 +67,15 @@ pub(super) fn parent_and_group(pid: u32) -> Option<(u32, u32)> {
     Some((parent, group))
 }
 
+/// The leader of the kernel session of a process.
 #[cfg(target_os = "linux")]
-fn session_of(pid: u32) -> Option<u32> {
+pub(super) fn session_of(pid: u32) -> Option<u32> {
     relations(pid).map(|[_, _, session]| session)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn session_of(_pid: u32) -> Option<u32> {
+    None
 }
 
 /// Whether the process is a zombie.

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use super::operation::OperationContext;
+use super::port_probe::PortListener;
 use super::repository::Repository;
 use super::request::{Decision, UpRequest};
 use crate::error::{Error, Result};
@@ -93,6 +94,8 @@ pub(crate) struct DownOutcome {
     pub(crate) kept_worktree: Option<PathBuf>,
     /// The engines that did not respond and may still hold resources of the session.
     pub(crate) abandoned_engines: Vec<String>,
+    /// The ports of processes on which something still listens.
+    pub(crate) held_ports: Vec<PortListener>,
 }
 
 /// The end of members of a session.

@@ -6,6 +6,7 @@
 
 use super::marked_processes::{mark_of, parent_and_group};
 use super::port_probe::{self, PortListener};
+use super::process::MAX_PARENTS;
 use crate::error::Result;
 use crate::runtime::{self, Inspected, Labelled, ResourceOwner};
 use crate::store::{Home, ProcessIdentity, ResourceKind, RunId, RunRecord, Session};
@@ -31,9 +32,6 @@ pub(crate) enum Ownership {
     Nobody,
     Unknown(String),
 }
-
-/// Maximum number of ancestors that are examined.
-const MAX_PARENTS: usize = 64;
 
 pub(crate) fn find_owner(
     home: &Home,
@@ -112,21 +110,10 @@ fn container_of(pid: u32) -> Option<String> {
 }
 
 fn by_record(sessions: &[Session], pid: u32) -> Option<Ownership> {
-    for session in sessions {
-        for process in &session.processes {
-            let known = process.process.iter().chain(&process.monitor);
-            if known
-                .filter(|known| known.pid == pid)
-                .any(|known| known.is_alive())
-            {
-                return Some(Ownership::Session(
-                    Box::new(session.clone()),
-                    Some(process.name.clone()),
-                ));
-            }
-        }
-    }
-    None
+    sessions.iter().find_map(|session| {
+        let name = super::process::known_process(session, pid)?.to_owned();
+        Some(Ownership::Session(Box::new(session.clone()), Some(name)))
+    })
 }
 
 fn by_mark(sessions: Vec<Session>, mark: &str) -> Ownership {

@@ -64,14 +64,20 @@ pub(super) fn free_port_from_kernel() -> Option<u16> {
 
 /// The listener on a port, for messages: `process 12 (node)`.
 pub(super) fn listener_name(port: u16) -> String {
-    let pids = listeners(&[port]);
-    match pids.first().map(|listener| listener.pid) {
-        Some(Some(pid)) => match command(pid) {
+    match listeners(&[port]).first() {
+        Some(listener) => holder_name(listener),
+        None => "a process that does not listen there, or not here".to_owned(),
+    }
+}
+
+/// The process of a listener, for messages: `process 12 (node)`.
+pub(super) fn holder_name(listener: &PortListener) -> String {
+    match listener.pid {
+        Some(pid) => match command(pid) {
             Some(name) => format!("process {pid} ({})", crate::term::escape_unsafe(&name)),
             None => format!("process {pid}"),
         },
-        Some(None) => "a process of another user".to_owned(),
-        None => "a process that does not listen there, or not here".to_owned(),
+        None => "a process of another user".to_owned(),
     }
 }
 

@@ -11,6 +11,7 @@ use super::marked_processes::PROCESS_MARK_VARIABLE;
 use super::member::{BringUp, Member, Scope, Teardown};
 use super::monitor::{MONITOR, STARTED_BYTE};
 use super::operation::OperationContext;
+use super::port_probe::PortListener;
 use super::{port_probe, process_end, tmux, variables};
 use crate::config::HostProcess;
 use crate::error::{Error, ErrorKind, Result, os_error_text};
@@ -71,6 +72,12 @@ impl Member for Processes {
             process_end::stop(session, &names)?;
         } else {
             process_end::stop_all(home, session)?;
+        }
+        if !matches!(teardown.scope, Scope::Operation { .. }) {
+            for held in held_ports(session) {
+                (teardown.context.warn)(&held_port_message(session, &held));
+                teardown.left.held_ports.push(held);
+            }
         }
         teardown.checkpoint("processes");
         match ends_tmux(teardown) {
@@ -314,18 +321,68 @@ pub(super) fn leader_process(
     }
 }
 
-/// Whether a pid is one of the processes with this name.
+/// Maximum number of ancestors that are examined.
+pub(super) const MAX_PARENTS: usize = 64;
+
+/// Whether a pid is one of the processes with this name: `moat whose` asks the same of each ancestor. So a child that
+/// dropped its environment belongs to its parent.
 pub(super) fn is_process_of(session: &Session, name: &str, pid: u32) -> bool {
-    if super::marked_processes::mark_of(pid).is_ok_and(|mark| mark == Some(session.mark(name))) {
-        return true;
+    let mut next = Some(pid);
+    for _ in 0..MAX_PARENTS {
+        let Some(pid) = next.filter(|pid| *pid > 1) else {
+            break;
+        };
+        if let Some(known) = known_process(session, pid) {
+            return known == name;
+        }
+        if let Ok(Some(mark)) = super::marked_processes::mark_of(pid) {
+            return mark == session.mark(name);
+        }
+        next = super::marked_processes::parent_and_group(pid).map(|(parent, _)| parent);
     }
-    let leader = session
-        .process(name)
-        .and_then(|process| process.process.as_ref());
-    leader.is_some_and(|leader| {
-        let group = super::marked_processes::parent_and_group(pid).map(|(_, group)| group);
-        (group == Some(leader.pid) || pid == leader.pid) && leader.is_alive()
-    })
+    false
+}
+
+/// The process of the record that a pid belongs to: it is the process or its monitor, or in the group of the one or in
+/// the kernel session of the other.
+pub(super) fn known_process(session: &Session, pid: u32) -> Option<&str> {
+    let group = super::marked_processes::parent_and_group(pid).map(|(_, group)| group);
+    let kernel_session = super::marked_processes::session_of(pid);
+    let is_its = |process: &&SessionProcess| {
+        let is_alive = |of: &Option<ProcessIdentity>, ids: [Option<u32>; 2]| {
+            let of = of.as_ref().filter(|of| ids.contains(&Some(of.pid)));
+            of.is_some_and(ProcessIdentity::is_alive)
+        };
+        is_alive(&process.process, [Some(pid), group])
+            || is_alive(&process.monitor, [Some(pid), kernel_session])
+    };
+    let mut processes = session.processes.iter();
+    processes.find(is_its).map(|process| process.name.as_str())
+}
+
+/// The ports of processes of a session on which something still listens although the processes have ended.
+fn held_ports(session: &Session) -> Vec<PortListener> {
+    let of_processes = session
+        .ports
+        .iter()
+        .filter(|port| port.container.is_none() && !port.from_compose);
+    let ports: Vec<u16> = of_processes.map(|port| port.port).collect();
+    port_probe::listeners(&ports)
+}
+
+/// The warning about a port that stays in use.
+fn held_port_message(session: &Session, held: &PortListener) -> String {
+    let mut ports = session.ports.iter();
+    let name = ports.find(|port| port.port == held.port);
+    let name = name.map(|port| port.name.as_str()).unwrap_or_default();
+    let (port, holder) = (held.port, port_probe::holder_name(held));
+    let hint = match held.pid {
+        Some(pid) => format!("\n  hint: end it if you do not need it: kill {pid}"),
+        None => String::new(),
+    };
+    format!(
+        "port {port} of '{name}' stays in use: {holder} listens on it, and carries no mark of the session{hint}"
+    )
 }
 
 fn died(home: &Home, session: &Session, name: &str, code: u8) -> Error {

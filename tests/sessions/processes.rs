@@ -575,3 +575,43 @@ fn logs_begin_anew_before_they_are_too_long() {
     project.ok(&["down", "a"]);
     project.assert_nothing();
 }
+
+/// A child that dropped its environment and left the group belongs to its parent, for `whose` and for `wt status`.
+/// `down` cannot end it, and says which port it holds.
+#[test]
+fn a_child_without_its_mark_is_known_and_named() {
+    let project = Project::new(
+        "  processes:\n    web: {command: 'env -i PORT=$PORT PATH=$PATH setsid sh serve.sh & wait', port: BASE, port_env: PORT}",
+    );
+    project.commit("serve.sh", SERVER);
+    let made = project.up("a");
+    let port = web(&made);
+    assert_eq!(page(port), "main");
+    let status = project.json(&["wt", "status", "a"]);
+    let seen = &status["processes"][0]["ports"][0];
+    assert_eq!(seen["listening"], true, "{status}");
+    assert!(seen["foreign_pid"].is_null(), "{status}");
+    let owner = project.json(&["whose", &format!(":{port}")]);
+    assert_eq!(
+        (&owner["owned"], &owner["name"]),
+        (&true.into(), &"web".into())
+    );
+    let done = project.call(&["down", "a", "--json"]).success();
+    let held = done.json()["held_ports"][0].clone();
+    assert_eq!(held["port"], port, "{done}");
+    let pid = held["pid"].to_string();
+    let said = done.stderr_text();
+    assert!(
+        said.contains(&format!(
+            "warning: port {port} of 'web' stays in use: process {pid} ("
+        )),
+        "{said}"
+    );
+    assert!(said.contains(&format!("kill {pid}\n")), "{said}");
+    let killed = std::process::Command::new("kill").arg(&pid).status();
+    assert!(killed.unwrap().success());
+    until("the server has ended", || {
+        project.moat.leftovers().is_empty()
+    });
+    project.assert_nothing();
+}
