@@ -4,6 +4,7 @@
 //! does not get the variables with which the user changes their own calls of the program: moat's calls would then read
 //! other files, change another repository or project, or print another form. docs/command-line.md has this table.
 
+use std::path::Path;
 use std::process::Command;
 
 /// The variables that a program does not get.
@@ -103,6 +104,15 @@ pub(crate) fn clear_git_repository(command: &mut Command) -> &mut Command {
         command.env_remove(name);
     }
     command
+}
+
+/// Whether a program is found on PATH.
+pub(crate) fn is_on_path(program: &str) -> bool {
+    let executable = |path: &Path| {
+        rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file()
+    };
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|dir| executable(&dir.join(program))))
 }
 
 #[cfg(test)]

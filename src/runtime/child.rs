@@ -69,19 +69,17 @@ pub(crate) fn run(
     should_continue: &dyn Fn() -> bool,
 ) -> io::Result<CommandOutput> {
     isolate(command);
-    run_with(
-        MAX_OUTPUT_BYTES,
-        command,
-        input,
-        timeout,
-        should_continue,
-        &kill,
-    )
+    let limits = Limits::new(timeout, should_continue);
+    run_with(command, input, &limits, &kill)
 }
 
 /// Runs a command without input and keeps all of its output, without a limit.
 pub(super) fn run_unlimited(command: &mut Command, timeout: Duration) -> io::Result<CommandOutput> {
-    run_with(usize::MAX, command, b"", timeout, &|| true, &kill)
+    let limits = Limits {
+        bytes: usize::MAX,
+        ..Limits::new(timeout, &|| true)
+    };
+    run_with(command, b"", &limits, &kill)
 }
 
 /// Runs a command that cleans up on SIGTERM: it gets SIGTERM and a grace period before it is killed.
@@ -90,18 +88,12 @@ pub(crate) fn run_with_grace(
     timeout: Duration,
     should_continue: &dyn Fn() -> bool,
 ) -> io::Result<CommandOutput> {
-    run_with(
-        MAX_OUTPUT_BYTES,
-        command,
-        b"",
-        timeout,
-        should_continue,
-        &|child| {
-            let mut asked = children(child.id());
-            asked.push(Pid::from_child(child));
-            ask_to_end(child, &asked);
-        },
-    )
+    let limits = Limits::new(timeout, should_continue);
+    run_with(command, b"", &limits, &|child| {
+        let mut asked = children(child.id());
+        asked.push(Pid::from_child(child));
+        ask_to_end(child, &asked);
+    })
 }
 
 fn kill(child: &mut Child) {
@@ -109,15 +101,30 @@ fn kill(child: &mut Child) {
     let _ = child.wait();
 }
 
+/// When a command must have ended, and how much of its output is kept.
+struct Limits<'a> {
+    deadline: Instant,
+    /// The maximum of each stream.
+    bytes: usize,
+    should_continue: &'a dyn Fn() -> bool,
+}
+
+impl<'a> Limits<'a> {
+    fn new(timeout: Duration, should_continue: &'a dyn Fn() -> bool) -> Limits<'a> {
+        Limits {
+            deadline: Instant::now() + timeout,
+            bytes: MAX_OUTPUT_BYTES,
+            should_continue,
+        }
+    }
+}
+
 fn run_with(
-    limit: usize,
     command: &mut Command,
     input: &[u8],
-    timeout: Duration,
-    should_continue: &dyn Fn() -> bool,
+    limits: &Limits<'_>,
     end: &dyn Fn(&mut Child),
 ) -> io::Result<CommandOutput> {
-    let deadline = Instant::now() + timeout;
     let stdin = if input.is_empty() {
         Stdio::null()
     } else {
@@ -128,7 +135,7 @@ fn run_with(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    let result = exchange(&mut child, input, deadline, limit, should_continue);
+    let result = exchange(&mut child, input, limits);
     if result.is_err() {
         end(&mut child);
     }
@@ -237,13 +244,7 @@ pub(super) fn run_between(
         .spawn()?;
     // The command holds this process's copies of the streams, which would keep them open.
     command.stdin(Stdio::null()).stdout(Stdio::null());
-    let result = exchange(
-        &mut child,
-        b"",
-        Instant::now() + timeout,
-        MAX_OUTPUT_BYTES,
-        &|| true,
-    );
+    let result = exchange(&mut child, b"", &Limits::new(timeout, &|| true));
     if result.is_err() {
         let _ = child.kill();
         let _ = child.wait();
@@ -310,9 +311,7 @@ const MAX_LINE_BYTES: usize = 64 * 1024;
 fn exchange(
     child: &mut Child,
     input: &[u8],
-    deadline: Instant,
-    limit: usize,
-    should_continue: &dyn Fn() -> bool,
+    limits: &Limits<'_>,
 ) -> io::Result<(String, String, ExitStatus)> {
     if let Some(mut stdin) = child.stdin.take() {
         // A few lines of environment: less than a pipe's capacity.
@@ -324,14 +323,14 @@ fn exchange(
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
     while stdout.is_some() || stderr.is_some() {
-        wait_readable(&stdout, &stderr, deadline)?;
-        read_ready(&mut stdout, &mut out, limit)?;
-        read_ready(&mut stderr, &mut err, limit)?;
-        if !should_continue() {
+        wait_readable(&stdout, &stderr, limits.deadline)?;
+        read_ready(&mut stdout, &mut out, limits.bytes)?;
+        read_ready(&mut stderr, &mut err, limits.bytes)?;
+        if !(limits.should_continue)() {
             return Err(io::ErrorKind::Interrupted.into());
         }
     }
-    let status = wait_until(child, deadline)?;
+    let status = wait_until(child, limits.deadline)?;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Ok((text(out), text(err), status))
 }

@@ -9,6 +9,7 @@ use super::bwrap::Bwrap;
 use super::capabilities::{Compose, Runtime};
 use super::docker::{self, Dialect, Docker, EngineFacts};
 use super::error::{Result, RuntimeError};
+use crate::program::is_on_path;
 use crate::store::RunDir;
 
 /// The runtimes that this program supports.
@@ -270,13 +271,4 @@ fn absolute(name: &str, value: String) -> String {
     let path = std::path::absolute(&value).ok();
     path.and_then(|path| path.to_str().map(str::to_owned))
         .unwrap_or(value)
-}
-
-/// Whether a program is found on PATH.
-pub(crate) fn is_on_path(program: &str) -> bool {
-    let executable = |path: &Path| {
-        rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file()
-    };
-    std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|dir| executable(&dir.join(program))))
 }

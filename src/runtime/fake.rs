@@ -152,6 +152,19 @@ struct Container {
     listener: Option<Listener>,
 }
 
+impl Container {
+    fn new(home: &str, whose: ResourceOwner, state: Inspected) -> Container {
+        Container {
+            home: home.to_owned(),
+            whose,
+            state,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+            listener: None,
+        }
+    }
+}
+
 #[derive(Clone)]
 struct Listener {
     stdout: Pipe,
@@ -415,14 +428,7 @@ impl Fake {
         home: &str,
         whose: ResourceOwner,
     ) {
-        let container = Container {
-            home: home.to_owned(),
-            whose,
-            state,
-            stdout: Vec::new(),
-            stderr: Vec::new(),
-            listener: None,
-        };
+        let container = Container::new(home, whose, state);
         self.state().containers.insert(handle.to_owned(), container);
     }
 
@@ -560,15 +566,7 @@ impl Fake {
         }
     }
 
-    fn make(&self, call: &str, handle: &str, home: &str, whose: ResourceOwner) -> Result<()> {
-        let container = Container {
-            home: home.to_owned(),
-            whose,
-            state: Inspected::Created,
-            stdout: Vec::new(),
-            stderr: Vec::new(),
-            listener: None,
-        };
+    fn make(&self, call: &str, handle: &str, container: Container) -> Result<()> {
         self.request(call, |state| {
             state.containers.insert(handle.to_owned(), container);
         })
@@ -679,7 +677,8 @@ impl Containers for Fake {
     fn create(&self, spec: &ContainerSpec) -> Result<()> {
         let call = format!("create {}", spec.handle);
         let whose = ResourceOwner::Run(spec.run_label.clone());
-        self.make(&call, &spec.handle, &spec.home_label, whose)
+        let container = Container::new(&spec.home_label, whose, Inspected::Created);
+        self.make(&call, &spec.handle, container)
     }
 
     fn save_workspace(&self, handle: &str, mut into: File) -> Result<()> {
@@ -850,7 +849,9 @@ impl Networks for Fake {
 impl Services for Fake {
     fn create_service(&self, spec: &ServiceSpec) -> Result<()> {
         let call = format!("create-service {}", spec.handle);
-        self.make(&call, &spec.handle, &spec.home_label, spec.owner.clone())
+        let owner = spec.owner.clone();
+        let container = Container::new(&spec.home_label, owner, Inspected::Created);
+        self.make(&call, &spec.handle, container)
     }
 
     fn start_service(&self, handle: &str, _run: &str) -> Result<Attached> {

@@ -35,7 +35,6 @@ pub(crate) use bwrap::{foreground, shim_process};
 pub(crate) use capabilities::{
     Commands, Compose, Containers, Images, Networks, Runtime, Services, SessionServices, Volumes,
 };
-pub(crate) use choose::is_on_path;
 pub(crate) use choose::{
     Capability, RUNTIME_NAMES, RUNTIMES, RuntimeName, choose, compose_engine, context_settings,
     engine_settings, engine_shown, open, open_within, remote_address,

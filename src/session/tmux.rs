@@ -24,7 +24,7 @@ const TMUX_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Fails if tmux is not installed.
 pub(super) fn require() -> Result<()> {
-    match crate::runtime::is_on_path("tmux") {
+    match crate::program::is_on_path("tmux") {
         true => Ok(()),
         false => Err(Error::new(
             ErrorKind::Failed,

@@ -53,7 +53,7 @@ fn is_test(path: &Path) -> bool {
 /// Returns the code of a file without its comments and its unit tests.
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
-    let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
     let lines = text
         .lines()
         .filter(|line| !line.trim_start().starts_with("//"));
@@ -114,7 +114,7 @@ fn every_module_says_what_it_is_for() {
 }
 
 /// The folders whose files import each other without a circle.
-const FREE_OF_CIRCLES: [&str; 3] = ["container", "session", "store"];
+const FREE_OF_CIRCLES: [&str; 4] = ["container", "runtime", "session", "store"];
 
 /// Expands the braces of a `use`: `a::{b, c::d}` is `a::b` and `a::c::d`.
 fn paths(import: &str) -> Vec<String> {

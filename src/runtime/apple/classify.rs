@@ -96,6 +96,10 @@ fn is_missing(lower: &str) -> bool {
     missing("container ") || missing("network ") || missing("with id ")
 }
 
+/// The message for a release without networks.
+pub(super) const NO_SERVICES_MESSAGE: &str =
+    "services need macOS 26 or newer on apple, because older releases have no networks";
+
 /// Whether the release has no networks but its default, as before macOS 26.
 pub(super) fn has_no_networks(problem: &RuntimeError) -> bool {
     let lower = problem.message().to_ascii_lowercase();

@@ -10,11 +10,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::super::child::{self, CommandOutput};
-use super::super::choose::is_on_path;
 use super::super::error::{Result, RuntimeError};
 use super::classify;
 use super::version::Version;
 use crate::failpoint::scaled_timeout;
+use crate::program::is_on_path;
 
 /// Timeout of a query.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(15);

@@ -57,12 +57,14 @@ pub(super) fn main(
     host: &Host,
 ) -> Result<ClientCall> {
     let whose = (RUN_LABEL, spec.run_label.as_str());
-    let mut request = container(&spec.handle, &spec.home_label, whose, MAIN_ROLE, version);
+    let home = (HOME_LABEL, spec.home_label.as_str());
+    let labels = [home, whose, (ROLE_LABEL, MAIN_ROLE)];
+    let mut request = container(&spec.handle, labels, version);
     if let Some(network) = &spec.network {
         request.add(&["--network", network]);
     }
     request.add(&["--workdir", spec.workdir()]);
-    mounts(&mut request, spec, around, version, host)?;
+    request.args.extend(mounts(spec, around, version, host)?);
     request.add(&[
         "--user",
         &format!("{}:{}", spec.user().uid, spec.user().gid),
@@ -92,7 +94,9 @@ pub(super) fn main(
 /// reach it by its address.
 pub(super) fn service(spec: &ServiceSpec, version: Version, host: &Host) -> Result<ClientCall> {
     let whose = spec.owner.label();
-    let mut request = container(&spec.handle, &spec.home_label, whose, SERVICE_ROLE, version);
+    let home = (HOME_LABEL, spec.home_label.as_str());
+    let labels = [home, whose, (ROLE_LABEL, SERVICE_ROLE)];
+    let mut request = container(&spec.handle, labels, version);
     request.label(SERVICE_LABEL, &spec.name);
     request.add(&["--network", &spec.network]);
     if let Some(cache) = &spec.cache {
@@ -118,18 +122,12 @@ pub(super) fn network(network: &Network) -> ClientCall {
 
 /// The common part of all containers, with the hardening that the release supports. Each container is a virtual
 /// machine.
-fn container(
-    handle: &str,
-    home: &str,
-    whose: (&str, &str),
-    role: &str,
-    version: Version,
-) -> ClientCall {
+fn container(handle: &str, labels: [(&str, &str); 3], version: Version) -> ClientCall {
     let mut request = ClientCall::default();
     request.add(&["create", "--name", handle]);
-    request.label(HOME_LABEL, home);
-    request.label(whose.0, whose.1);
-    request.label(ROLE_LABEL, role);
+    for (name, value) in labels {
+        request.label(name, value);
+    }
     if version.has_init() {
         request.add(&["--init"]);
     }
@@ -152,12 +150,11 @@ fn limits(request: &mut ClientCall, memory_bytes: Option<u64>, cpus: Option<f64>
 }
 
 fn mounts(
-    request: &mut ClientCall,
     spec: &ContainerSpec,
     around: &HostPaths<'_>,
     version: Version,
     host: &Host,
-) -> Result<()> {
+) -> Result<Vec<String>> {
     let own = |source: &Path, target: &str| BindMount {
         source: source.to_owned(),
         target: target.to_owned(),
@@ -193,16 +190,12 @@ fn mounts(
     for path in spec.hidden_paths() {
         in_memory(path, "mode=0555,readonly")?;
     }
-    add_in_order(request, options, version)
+    in_order(options, version)
 }
 
-/// Adds outer mounts before inner ones. Older releases mount in the order of their arguments, and read all `--volume`
+/// Puts outer mounts before inner ones. Older releases mount in the order of their arguments, and read all `--volume`
 /// arguments before the first `--mount`.
-fn add_in_order(
-    request: &mut ClientCall,
-    mut options: Vec<(&str, [String; 2])>,
-    version: Version,
-) -> Result<()> {
+fn in_order(mut options: Vec<(&str, [String; 2])>, version: Version) -> Result<Vec<String>> {
     options.sort_by_key(|(target, _)| *target);
     let is_volume = |option: &[String; 2]| option[0] == "--volume";
     let volumes = options.iter().filter(|(_, option)| is_volume(option));
@@ -214,10 +207,7 @@ fn add_in_order(
             )));
         }
     }
-    request
-        .args
-        .extend(options.into_iter().flat_map(|(_, option)| option));
-    Ok(())
+    Ok(options.into_iter().flat_map(|(_, option)| option).collect())
 }
 
 /// Returns the option for one mount. Directories and files have different options, which reject different characters.

@@ -33,6 +33,13 @@ impl Apple {
             RuntimeError::ImageMissing(format!("no such image: {image}"), "container")
         })
     }
+
+    /// Removes the staged files of a run, and the common directory if it is empty.
+    pub(super) fn remove_staging(&self, staging: &Path) -> Result<()> {
+        remove_tree(staging).map_err(|error| workspace_copy::failed(staging, &error))?;
+        let _ = staging.parent().map(fs::remove_dir);
+        Ok(())
+    }
 }
 
 impl Images for Apple {
@@ -85,18 +92,11 @@ impl Images for Apple {
             }
             last => Ok(last),
         });
-        remove_staging(&staging).map_err(failed)?;
+        self.remove_staging(&staging)?;
         let Some(last) = built? else { return Ok(()) };
         Err(match classify::classify(&last) {
             problem @ (RuntimeError::Unreachable(..) | RuntimeError::Transient(_)) => problem,
             _ => RuntimeError::Refused(last.lines().last().unwrap_or_default().to_owned()),
         })
     }
-}
-
-/// Removes the staged files of a run, and the common directory if it is empty.
-pub(super) fn remove_staging(staging: &Path) -> io::Result<()> {
-    remove_tree(staging)?;
-    let _ = staging.parent().map(fs::remove_dir);
-    Ok(())
 }

@@ -41,8 +41,6 @@ use super::{
     Attached, ContainerSpec, Inspected, Labelled, ResourceOwner, WORKSPACE, client_terminal,
     workspace_copy,
 };
-use images::remove_staging;
-use service::NO_SERVICES_MESSAGE;
 
 use crate::failpoint::{scaled_timeout, whole_seconds};
 use crate::store::{ResourceKind, StreamBytes, WorkspaceMode, make_dir, remove_tree};
@@ -249,7 +247,7 @@ impl Runtime for Apple {
     fn limitation(&self) -> Option<&'static str> {
         let networks = Self::list(ResourceKind::Network);
         let none = networks.is_err_and(|problem| classify::has_no_networks(&problem));
-        none.then_some(NO_SERVICES_MESSAGE)
+        none.then_some(classify::NO_SERVICES_MESSAGE)
     }
 
     fn find_labelled(&self) -> Result<Vec<Labelled>> {
@@ -420,7 +418,7 @@ impl Containers for Apple {
             return Ok(());
         };
         if let Ok(staging) = self.staging() {
-            remove_staging(&staging).map_err(|error| workspace_copy::failed(&staging, &error))?;
+            self.remove_staging(&staging)?;
         }
         remove_tree(dir).map_err(|error| workspace_copy::failed(dir, &error))
     }

@@ -8,10 +8,6 @@ use super::{
     start, start_without_input,
 };
 
-/// The message for a release without networks.
-pub(super) const NO_SERVICES_MESSAGE: &str =
-    "services need macOS 26 or newer on apple, because older releases have no networks";
-
 impl Networks for Apple {
     fn make_network(&self, network: &Network) -> Result<()> {
         let request = create::network(network);
@@ -20,7 +16,7 @@ impl Networks for Apple {
         });
         made.map_err(|problem| match problem {
             problem if classify::has_no_networks(&problem) => RuntimeError::unreachable(
-                NO_SERVICES_MESSAGE,
+                classify::NO_SERVICES_MESSAGE,
                 format!(
                     "remove the services from moat.yaml, or use --runtime {}",
                     RuntimeName::Docker

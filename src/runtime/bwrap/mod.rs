@@ -43,13 +43,13 @@ use rustix::io::FdFlags;
 use rustix::process::{Gid, Signal, Uid};
 
 use super::capabilities::{Containers, KeptOutput, Runtime};
-use super::choose::is_on_path;
 use super::error::{Result, RuntimeError};
 use super::{
     AttachEnd, Attached, ContainerSpec, EngineClient, Exit, Inspected, Labelled, User, child,
     workspace_copy,
 };
 use crate::failpoint::checkpoint;
+use crate::program::is_on_path;
 use crate::store::{
     ProcessIdentity, RunDir, StreamBytes, Timestamp, WorkspaceMode, is_held, make_dir, remove_tree,
 };

@@ -1,11 +1,40 @@
 //! Classifies the client's error output. Only this module reads it.
 
+use std::io;
+
 use super::super::error::RuntimeError;
-use super::Dialect;
+use super::dialect::Dialect;
 use super::podman_requirements;
 
+impl Dialect {
+    pub(super) fn classify(self, stderr: &str) -> RuntimeError {
+        classify(self, stderr)
+    }
+
+    /// The error of a client that could not run or did not answer in time.
+    pub(super) fn failed(self, error: &io::Error) -> RuntimeError {
+        let program = self.program();
+        match error.kind() {
+            io::ErrorKind::NotFound => RuntimeError::unreachable(
+                format!("{program} is not installed: there is no '{program}' on PATH"),
+                "install it, or choose another runtime: --runtime bwrap",
+            ),
+            io::ErrorKind::TimedOut => {
+                RuntimeError::Transient(format!("{program} did not answer in time"))
+            }
+            _ => RuntimeError::unreachable(
+                format!(
+                    "cannot run {program}: {}",
+                    crate::error::os_error_text(error)
+                ),
+                format!("check the '{program}' on your PATH"),
+            ),
+        }
+    }
+}
+
 /// Turns the stderr of a failed client into an error.
-pub(super) fn classify(dialect: Dialect, stderr: &str) -> RuntimeError {
+fn classify(dialect: Dialect, stderr: &str) -> RuntimeError {
     let text = message(stderr);
     let lower = stderr.to_ascii_lowercase();
     let says = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
@@ -154,6 +183,26 @@ pub(super) fn has_ended(text: &str) -> bool {
     ]
     .iter()
     .any(|words| lower.contains(words))
+}
+
+/// Whether podman refused to create a volume because it exists. docker accepts such a request.
+pub(super) fn is_existing_volume(text: &str) -> bool {
+    text.contains("volume already exists")
+}
+
+/// Whether there is no such volume.
+pub(super) fn is_missing_volume(text: &str) -> bool {
+    text.to_lowercase().contains("no such volume")
+}
+
+/// Whether a container was not on a network from which it should be disconnected.
+pub(super) fn is_unconnected(text: &str) -> bool {
+    text.contains("is not connected")
+}
+
+/// Whether podman did not stop a container because it is paused.
+pub(super) fn is_paused(text: &str) -> bool {
+    text.contains("running or paused")
 }
 
 /// The engine's own message, without the client's prefixes and its hint to read the help.

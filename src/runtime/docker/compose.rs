@@ -247,7 +247,7 @@ fn stop(docker: &Docker, filter: &str, what: Removal<'_>) -> Result<()> {
     let mut command = docker.command();
     // Only moat handles Ctrl-C: it must not shorten the grace periods.
     command.process_group(0).arg("stop").args(&running);
-    match docker.run_command(&mut command, b"", STOP_TIMEOUT, &|| true) {
+    match docker.run_command(&mut command, STOP_TIMEOUT, &|| true) {
         Err(problem) if matches!(what, Removal::Nothing) => Err(problem),
         // A container that cannot be stopped is killed by its removal.
         _ => Ok(()),

@@ -25,6 +25,23 @@ pub(super) fn request(dialect: Dialect, spec: &ContainerSpec) -> Result<ClientCa
     if let Some(bytes) = spec.settings.limits.shm_bytes {
         request.add(&["--shm-size", &bytes.to_string()]);
     }
+    mounts(dialect, spec, &mut request);
+    user(dialect, spec, &mut request);
+    request.limits(spec.settings.limits.memory_bytes, spec.settings.limits.cpus);
+    settings(dialect, spec, &mut request);
+    if spec.settings.io.interactive {
+        request.add(&["--interactive"]);
+    }
+    if spec.terminal.is_some() {
+        // Interactive shells ignore SIGTERM. They obey the hangup of their terminal.
+        request.add(&["--tty", "--stop-signal", "SIGHUP"]);
+    }
+    command(dialect, spec, &mut request)?;
+    Ok(request)
+}
+
+/// Adds the mounts, and the directories in memory.
+fn mounts(dialect: Dialect, spec: &ContainerSpec, request: &mut ClientCall) {
     for mount in storage(dialect, spec) {
         request.add(&["--mount", &mount]);
     }
@@ -41,6 +58,10 @@ pub(super) fn request(dialect: Dialect, spec: &ContainerSpec) -> Result<ClientCa
     for path in &spec.settings.mounts.tmpfs {
         request.add(&["--tmpfs", &format!("{path}:{owner},mode=0755,exec")]);
     }
+}
+
+/// Adds the workload's user and a home directory for the user.
+fn user(dialect: Dialect, spec: &ContainerSpec, request: &mut ClientCall) {
     if dialect.is_rootless() {
         // Otherwise the current user would be root inside, and the workspace's owner nobody.
         request.add(&["--userns", "keep-id"]);
@@ -52,6 +73,7 @@ pub(super) fn request(dialect: Dialect, spec: &ContainerSpec) -> Result<ClientCa
     if spec.user().uid != 0 && !spec.has_home {
         // An unknown user's home is `/`, which the user cannot write.
         if initial_files::home_in_memory(spec) {
+            let owner = dialect.tmpfs_owner_option(spec.user());
             request.add(&[
                 "--tmpfs",
                 &format!("{WORKLOAD_HOME}:{owner},mode=0700,exec"),
@@ -61,15 +83,10 @@ pub(super) fn request(dialect: Dialect, spec: &ContainerSpec) -> Result<ClientCa
             request.add(&["--env", &format!("HOME={WORKLOAD_HOME}")]);
         }
     }
-    request.limits(spec.settings.limits.memory_bytes, spec.settings.limits.cpus);
-    settings(dialect, spec, &mut request);
-    if spec.settings.io.interactive {
-        request.add(&["--interactive"]);
-    }
-    if spec.terminal.is_some() {
-        // Interactive shells ignore SIGTERM. They obey the hangup of their terminal.
-        request.add(&["--tty", "--stop-signal", "SIGHUP"]);
-    }
+}
+
+/// Adds the values of variables, the image and the command.
+fn command(dialect: Dialect, spec: &ContainerSpec, request: &mut ClientCall) -> Result<()> {
     let image = spec.settings.image.name.as_deref().unwrap_or_default();
     match &spec.pre_run {
         None => {
@@ -85,7 +102,7 @@ pub(super) fn request(dialect: Dialect, spec: &ContainerSpec) -> Result<ClientCa
         }
     }
     request.args.extend(spec.settings.command.iter().cloned());
-    Ok(request)
+    Ok(())
 }
 
 /// The mounts: the workspace, directories of the host, volumes.

@@ -5,13 +5,10 @@
 //! Without root, podman runs its containers in a user namespace ("rootless").
 
 use std::fs;
-use std::io;
 
 use rustix::process::{Resource, getrlimit};
 
 use super::super::User;
-use super::super::error::RuntimeError;
-use super::classify::classify;
 
 /// The command line of an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,31 +201,6 @@ impl Dialect {
             rest.strip_prefix([':', '='])
         });
         value.unwrap_or_default().to_owned()
-    }
-
-    pub(super) fn classify(self, stderr: &str) -> RuntimeError {
-        classify(self, stderr)
-    }
-
-    /// The error of a client that could not run or did not answer in time.
-    pub(super) fn failed(self, error: &io::Error) -> RuntimeError {
-        let program = self.program();
-        match error.kind() {
-            io::ErrorKind::NotFound => RuntimeError::unreachable(
-                format!("{program} is not installed: there is no '{program}' on PATH"),
-                "install it, or choose another runtime: --runtime bwrap",
-            ),
-            io::ErrorKind::TimedOut => {
-                RuntimeError::Transient(format!("{program} did not answer in time"))
-            }
-            _ => RuntimeError::unreachable(
-                format!(
-                    "cannot run {program}: {}",
-                    crate::error::os_error_text(error)
-                ),
-                format!("check the '{program}' on your PATH"),
-            ),
-        }
     }
 }
 

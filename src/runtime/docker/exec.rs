@@ -114,7 +114,7 @@ impl Commands for Docker {
     fn kill_exec(&self, handle: &str, marker: &str, signal: &str) -> Result<()> {
         let mut client = self.command();
         kill(&mut client, handle, marker, signal);
-        self.run_command(&mut client, b"", REQUEST_TIMEOUT, &|| true)
+        self.run_command(&mut client, REQUEST_TIMEOUT, &|| true)
             .map(|_| ())
     }
 

@@ -57,7 +57,7 @@ impl Images for Docker {
     fn pull_image(&self, image: &str, should_continue: &dyn Fn() -> bool) -> Result<()> {
         let mut command = self.command();
         command.args(["pull", "--quiet", "--", image]);
-        match self.run_command(&mut command, b"", PULL_TIMEOUT, should_continue) {
+        match self.run_command(&mut command, PULL_TIMEOUT, should_continue) {
             Err(
                 RuntimeError::Refused(text)
                 | RuntimeError::NotFound(text)

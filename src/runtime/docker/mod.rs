@@ -28,6 +28,7 @@ mod volumes;
 use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -116,22 +117,28 @@ impl Docker {
     }
 
     fn run_client(&self, args: &[&str]) -> Result<CommandOutput> {
-        self.run_command(self.command().args(args), b"", self.timeout, &|| true)
+        self.run_command(self.command().args(args), self.timeout, &|| true)
     }
 
+    /// Runs a client without input.
     fn run_command(
         &self,
         command: &mut Command,
-        input: &[u8],
         timeout: Duration,
         should_continue: &dyn Fn() -> bool,
     ) -> Result<CommandOutput> {
-        let output = child::run(command, input, timeout, should_continue)
-            .map_err(|error| self.dialect.failed(&error))?;
-        if output.success {
-            Ok(output)
-        } else {
-            Err(self.dialect.classify(&output.stderr))
+        self.answer(child::run(command, b"", timeout, should_continue))
+    }
+
+    /// Runs a client that reads `input`.
+    fn run_with_input(&self, command: &mut Command, input: &[u8]) -> Result<CommandOutput> {
+        self.answer(child::run(command, input, REQUEST_TIMEOUT, &|| true))
+    }
+
+    fn answer(&self, ended: io::Result<CommandOutput>) -> Result<CommandOutput> {
+        match ended.map_err(|error| self.dialect.failed(&error))? {
+            output if output.success => Ok(output),
+            output => Err(self.dialect.classify(&output.stderr)),
         }
     }
 }
@@ -156,7 +163,7 @@ impl Docker {
         let values = request.environment.iter();
         let values = values.map(|(name, value)| (name, value.expose()));
         command.args(&request.args).envs(values);
-        self.run_command(&mut command, &request.input, REQUEST_TIMEOUT, &|| true)
+        self.run_with_input(&mut command, &request.input)
             .map(|_| ())
     }
 
@@ -274,7 +281,6 @@ impl Runtime for Docker {
         let output = self.run_command(
             self.command()
                 .args(["version", "--format", self.dialect.version()]),
-            b"",
             Duration::from_secs(10),
             &|| true,
         )?;
@@ -462,10 +468,10 @@ impl Containers for Docker {
         let stopped = self.by_name(handle, || {
             let mut command = self.command();
             command.args(["stop", "-t", &whole_seconds(grace).to_string(), handle]);
-            self.run_command(&mut command, b"", grace + REQUEST_TIMEOUT, &|| true)
+            self.run_command(&mut command, grace + REQUEST_TIMEOUT, &|| true)
         });
         if let Err(RuntimeError::Refused(text)) = &stopped
-            && text.contains("running or paused")
+            && classify::is_paused(text)
         {
             // podman does not stop a paused container.
             self.run_client(&["unpause", handle])?;

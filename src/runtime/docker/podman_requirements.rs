@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use super::super::choose::is_on_path;
 use super::super::error::{Result, RuntimeError};
 use super::dialect::{can_limit, is_rootless};
+use crate::program::is_on_path;
 
 /// A requirement: podman's message without it, and the hint.
 struct Requirement {

@@ -2,13 +2,13 @@
 
 use super::super::error::{Result, RuntimeError};
 use super::super::{REQUEST_TIMEOUT, SessionServices, ShowFn, child};
-use super::{Dialect, Docker, ignore_not_found};
+use super::{Dialect, Docker, classify, ignore_not_found};
 
 impl SessionServices for Docker {
     fn disconnect(&self, network: &str, container: &str) -> Result<()> {
         let words = ["network", "disconnect", "--force", network, container];
         match self.run_client(&words) {
-            Err(RuntimeError::Refused(text)) if text.contains("is not connected") => Ok(()),
+            Err(RuntimeError::Refused(text)) if classify::is_unconnected(&text) => Ok(()),
             result => ignore_not_found(result),
         }
     }

@@ -34,7 +34,7 @@ impl Docker {
         if let Some(archive) = initial_files::directories(spec, &self.new_volumes(spec)?)? {
             let mut command = self.reader()?;
             command.args(["-", &format!("{}:/", spec.handle)]);
-            self.run_command(&mut command, &archive, REQUEST_TIMEOUT, &|| true)?;
+            self.run_with_input(&mut command, &archive)?;
         }
         if spec.settings.mounts.workspace_mode == WorkspaceMode::Bind {
             return Ok(());

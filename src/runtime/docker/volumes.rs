@@ -3,13 +3,10 @@
 use super::super::error::{Result, RuntimeError};
 use super::super::{EngineVolume, Volumes};
 use super::create_args::HOME_LABEL;
-use super::{Docker, ignore_not_found};
+use super::{Docker, classify, ignore_not_found};
 
 /// The label of a volume: the project's name for it.
 const VOLUME_LABEL: &str = "moat.volume";
-/// What the engines say about a missing volume, in lower case.
-const NO_SUCH_VOLUME: &str = "no such volume";
-
 impl Volumes for Docker {
     fn make_volume(&self, volume: &EngineVolume) -> Result<()> {
         let home = format!("{}={}", HOME_LABEL, volume.home_label);
@@ -20,7 +17,7 @@ impl Volumes for Docker {
         args.push(&volume.handle);
         match self.run_client(&args) {
             // podman reports an error where docker accepts the request.
-            Err(RuntimeError::Refused(text)) if text.contains("volume already exists") => Ok(()),
+            Err(RuntimeError::Refused(text)) if classify::is_existing_volume(&text) => Ok(()),
             result => result.map(|_| ()),
         }
     }
@@ -28,9 +25,7 @@ impl Volumes for Docker {
     fn has_volume(&self, handle: &str) -> Result<bool> {
         match self.run_client(&["volume", "inspect", "--format", "{{.Name}}", handle]) {
             Err(RuntimeError::NotFound(_)) => Ok(false),
-            Err(RuntimeError::Refused(text)) if text.to_lowercase().contains(NO_SUCH_VOLUME) => {
-                Ok(false)
-            }
+            Err(RuntimeError::Refused(text)) if classify::is_missing_volume(&text) => Ok(false),
             result => result.map(|_| true),
         }
     }
@@ -64,9 +59,7 @@ impl Volumes for Docker {
 
     fn remove_volume(&self, handle: &str) -> Result<()> {
         match self.run_client(&["volume", "rm", handle]) {
-            Err(RuntimeError::Refused(text)) if text.to_lowercase().contains(NO_SUCH_VOLUME) => {
-                Ok(())
-            }
+            Err(RuntimeError::Refused(text)) if classify::is_missing_volume(&text) => Ok(()),
             result => ignore_not_found(result),
         }
     }
