@@ -20,7 +20,41 @@ pub(super) fn notes(workspace: &Path, has_git: bool) -> Vec<String> {
         )
     });
     let git = (!has_git).then(|| git_note(&workspace)).flatten();
-    file.into_iter().chain(git).collect()
+    let objects = git.is_none().then(|| objects_note(&workspace)).flatten();
+    file.into_iter().chain(git).chain(objects).collect()
+}
+
+/// Why git lacks objects in the container: `git clone --shared` and `--reference` borrow them from another repository.
+/// They are not mounted, because a workload can write the file that names them.
+fn objects_note(workspace: &Path) -> Option<String> {
+    let link = workspace.join(".git");
+    let common = match regular_file(&link) {
+        // A worktree's own directory is `worktrees/NAME` in the repository.
+        Some(text) => {
+            let own = workspace.join(text.strip_prefix("gitdir: ")?.trim_end());
+            own.parent()?.parent()?.to_owned()
+        }
+        None => link,
+    };
+    let lenders = regular_file(&common.join("objects/info/alternates"))?;
+    let mut lines = lenders.lines();
+    let line = lines.find(|line| !line.is_empty() && !line.starts_with('#'))?;
+    let lender = common.join("objects").join(line);
+    let lender = lender.canonicalize().unwrap_or(lender);
+    let is_inside = lender.starts_with(workspace);
+    (!is_inside).then(|| {
+        let lender = shown(&lender);
+        format!(
+            "git lacks objects in the container, because the repository borrows them from {lender}; \
+             to mount them: moat run -m {lender}:{lender}:ro"
+        )
+    })
+}
+
+/// The text of a file. A workload may have put a pipe, on which moat would wait, or a link in its place.
+fn regular_file(path: &Path) -> Option<String> {
+    let is_file = path.symlink_metadata().is_ok_and(|found| found.is_file());
+    is_file.then(|| std::fs::read_to_string(path).ok())?
 }
 
 fn shown(path: &Path) -> String {
@@ -100,6 +134,31 @@ mod tests {
         let top = scratch.dir("home/repository").canonicalize().unwrap();
         fs::create_dir(top.join(".git")).unwrap();
         fs::write(top.parent().unwrap().join("moat.yaml"), "").unwrap();
+        assert!(notes(&top, false).is_empty());
+    }
+
+    #[test]
+    fn borrowed_objects_are_noted() {
+        let scratch = Scratch::new();
+        let top = scratch.dir("clone").canonicalize().unwrap();
+        let info = top.join(".git/objects/info");
+        fs::create_dir_all(&info).unwrap();
+        fs::write(info.join("alternates"), "# none\n").unwrap();
+        assert!(notes(&top, false).is_empty());
+        fs::write(info.join("alternates"), "/lender/objects\n").unwrap();
+        let found = notes(&top, false);
+        assert!(
+            found[0].contains("-m /lender/objects:/lender/objects:ro"),
+            "{found:?}"
+        );
+        // The worktree of a session.
+        let tree = scratch.dir("tree");
+        let link = format!("gitdir: {}\n", top.join(".git/worktrees/tree").display());
+        fs::write(tree.join(".git"), link).unwrap();
+        assert!(notes(&tree, true)[0].contains("borrows them from /lender"));
+        // Objects in the workspace are in the container.
+        fs::create_dir_all(top.join("lender")).unwrap();
+        fs::write(info.join("alternates"), "../../lender\n").unwrap();
         assert!(notes(&top, false).is_empty());
     }
 
