@@ -213,10 +213,11 @@ fn new_session(home: &Home, session: &Session, made: &Tmux) -> Result<String> {
     args.extend(["-s", &made.name, "-c", &dir, "sh", "-c", script]);
     args.extend(["sh", &variables, &shell]);
     // One call, so that the window never exists without its mark. A shell that exits or is missing must not end the
-    // tmux session.
+    // tmux session. The user's `destroy-unattached` would end it before anybody attaches.
     let (target, incarnation) = (format!("={}:", made.name), &session.incarnation);
     let options = format!(
-        "; set-option -t {target} @moat {incarnation} ; set-option -w -t {target} remain-on-exit on"
+        "; set-option -t {target} @moat {incarnation} ; set-option -w -t {target} remain-on-exit on ; \
+         set-option -t {target} destroy-unattached off"
     );
     args.extend(words(&options));
     let id = run_tmux(&made.socket, &args).map_err(|why| {
@@ -225,6 +226,9 @@ fn new_session(home: &Home, session: &Session, made: &Tmux) -> Result<String> {
             true => {
                 error.hint("moat did not create that tmux session: end it, or rename it with 'tmux rename-session'")
             }
+            false if why.contains("server exited") || why.contains("no server running") => error.hint(
+                "if your tmux.conf sets exit-unattached, tmux ends without a terminal: unset it, or run moat inside tmux",
+            ),
             false => error,
         }
     })?;

@@ -275,6 +275,27 @@ fn a_session_of_tmux_with_our_name_is_not_taken() {
     windows.project.assert_nothing();
 }
 
+/// A tmux.conf may end all sessions that no terminal shows.
+#[test]
+fn a_tmux_that_destroys_what_nobody_sees() {
+    let Some(windows) = Windows::new(&idle()) else {
+        return;
+    };
+    let home = windows.project.moat.user_home();
+    fs::create_dir_all(&home).unwrap();
+    fs::write(
+        home.join(".tmux.conf"),
+        "set -g destroy-unattached on\nset -g exit-empty off\n",
+    )
+    .unwrap();
+    let made = windows.up("a");
+    assert_eq!(windows.windows(&made), ["shell 0", "one 0", "two 0"]);
+    windows.call(&["down", "a"]).success();
+    assert!(windows.sessions().is_empty());
+    windows.shown(&["kill-server"]);
+    windows.project.assert_nothing();
+}
+
 /// W9: sh runs commands, whatever shell the user has. Paths may contain any character.
 #[test]
 fn an_odd_shell_and_odd_places() {
