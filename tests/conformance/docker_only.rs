@@ -28,6 +28,21 @@ fn ready(moat: &Moat) -> String {
     id
 }
 
+/// Programs such as ssh refuse a user without a name.
+pub(crate) fn a_user_without_an_entry_has_a_name(moat: &Moat) {
+    let script = "whoami; head -1 /etc/passwd";
+    let run = |user: &str| {
+        let args = [
+            "run", "-q", "--image", IMAGE, "-u", user, "--", "sh", "-c", script,
+        ];
+        moat.args(args).any_stdout().success().stdout_text()
+    };
+    let root = run("0:0");
+    let (name, first) = root.split_once('\n').expect("two lines");
+    assert_eq!(name, "root");
+    assert_eq!(run("4321:4321"), format!("moatuser\n{first}"));
+}
+
 pub(crate) fn out_of_memory_is_said(moat: &Moat) {
     let eat = "x=x; while :; do x=$x$x; done";
     moat.args([

@@ -397,6 +397,7 @@ tests_on! { conformance docker_rootless Runtime::DockerRootless;
 
 tests_on! { conformance docker_only_tests Runtime::Docker;
     docker_only {
+        a_user_without_an_entry_has_a_name
         out_of_memory_is_said keep_keeps_the_container_until_destroy
         a_container_removed_behind_our_back_is_lost a_paused_container_is_waited_for
         a_renamed_container_is_found

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 
 use super::super::container_scripts::{NOTES_DIR, PRE_RUN_FAILED_NOTE};
 use super::super::error::{Result, RuntimeError};
-use super::super::{ContainerSpec, WORKLOAD_HOME, WORKSPACE, is_below};
+use super::super::{ContainerSpec, User, WORKLOAD_HOME, WORKSPACE, is_below};
 use crate::store::WorkspaceMode;
 
 /// The directory for the note that the script before the command failed.
@@ -15,9 +15,9 @@ pub(super) fn pre_run_failed() -> String {
     format!("{NOTES_DIR}/{PRE_RUN_FAILED_NOTE}")
 }
 
-/// The directories that must belong to the user, as an archive of entries below the root; `None` if there are none.
-/// `new`: those of volumes that do not belong to the user yet.
-pub(super) fn directories(spec: &ContainerSpec, new: &[&str]) -> Result<Option<Vec<u8>>> {
+/// The directories that must belong to the user, as entries of an archive below the root. `new`: those of volumes that
+/// do not belong to the user yet.
+pub(super) fn directories(spec: &ContainerSpec, new: &[&str]) -> Result<Vec<u8>> {
     let places = between(spec);
     let mut paths: Vec<(&str, u32)> = Vec::new();
     for path in &places {
@@ -36,17 +36,66 @@ pub(super) fn directories(spec: &ContainerSpec, new: &[&str]) -> Result<Option<V
         paths.push((WORKSPACE, mode));
     }
     paths.extend(new.iter().map(|path| (*path, DEFAULT_DIR_MODE)));
-    if paths.is_empty() {
-        return Ok(None);
-    }
-    let mut archive = Vec::new();
+    let mut entries = Vec::new();
     for (path, mode) in paths {
-        archive.extend(directory(path, mode, spec.user().uid, spec.user().gid)?);
+        entries.extend(directory(path, mode, spec.user().uid, spec.user().gid)?);
     }
-    // Two empty blocks end an archive.
-    archive.resize(archive.len() + 2 * TAR_BLOCK_BYTES, 0);
-    Ok(Some(archive))
+    Ok(entries)
 }
+
+/// Ends an archive: two empty blocks.
+pub(super) fn end(mut entries: Vec<u8>) -> Vec<u8> {
+    entries.resize(entries.len() + 2 * TAR_BLOCK_BYTES, 0);
+    entries
+}
+
+/// The maximum size of an archive with `/etc/passwd`, in bytes.
+pub(super) const MAX_PASSWD_BYTES: usize = 256 * 1024;
+
+/// The entry of an image's `/etc/passwd` with a line for the user, so that programs find a name (whoami, ssh, node).
+/// `image`: an archive of the file. `None`: the image has a line for the user, or its file is none that moat could
+/// extend.
+pub(super) fn passwd_with_user(image: &[u8], user: User) -> Option<Vec<u8>> {
+    let mut header: [u8; TAR_BLOCK_BYTES] = image.get(..TAR_BLOCK_BYTES)?.try_into().ok()?;
+    let is_file = matches!(header[156], b'0' | 0);
+    let size = std::str::from_utf8(&header[124..135]).ok()?;
+    let size = usize::from_str_radix(size.trim(), 8)
+        .ok()
+        .filter(|_| is_file)?;
+    let mut content = image.get(TAR_BLOCK_BYTES..TAR_BLOCK_BYTES + size)?.to_vec();
+    let User { uid, gid } = user;
+    let lines: Vec<&[u8]> = content.split(|byte| *byte == b'\n').collect();
+    let has = |at: usize, wanted: &str| {
+        let mut fields = lines
+            .iter()
+            .map(|line| line.split(|byte| *byte == b':').nth(at));
+        fields.any(|field| field == Some(wanted.as_bytes()))
+    };
+    if has(2, &uid.to_string()) {
+        return None;
+    }
+    let name = match has(0, WORKLOAD_USER) {
+        true => format!("{WORKLOAD_USER}{uid}"),
+        false => WORKLOAD_USER.to_owned(),
+    };
+    if !content.is_empty() && !content.ends_with(b"\n") {
+        content.push(b'\n');
+    }
+    content.extend(format!("{name}:x:{uid}:{gid}::{WORKLOAD_HOME}:/bin/sh\n").bytes());
+    header[..100].fill(0);
+    header[..PASSWD_PATH.len()].copy_from_slice(PASSWD_PATH.as_bytes());
+    header[124..136].copy_from_slice(format!("{:011o}\0", content.len()).as_bytes());
+    write_checksum(&mut header);
+    let mut entry = header.to_vec();
+    entry.extend(&content);
+    entry.resize(entry.len().next_multiple_of(TAR_BLOCK_BYTES), 0);
+    Some(entry)
+}
+
+const PASSWD_PATH: &str = "etc/passwd";
+
+/// The name of the user without another one, as in images that moat builds.
+const WORKLOAD_USER: &str = "moatuser";
 
 /// Whether the user's home is a tmpfs: the image has none, and nothing is mounted there or below.
 pub(super) fn home_in_memory(spec: &ContainerSpec) -> bool {
@@ -194,6 +243,42 @@ mod tests {
             assert!(text.starts_with(&format!("drwxr-xr-x {uid}/7 ")), "{text}");
             assert!(text.trim_end().ends_with(" run/moat/"), "{text}");
         }
+    }
+
+    #[test]
+    fn a_user_gets_a_line_unless_there_is_one() {
+        let archive = |content: &str| {
+            let mut header = directory("/etc", 0o644, 0, 0).unwrap();
+            header[156] = b'0';
+            header[124..136].copy_from_slice(format!("{:011o}\0", content.len()).as_bytes());
+            let mut archive = header.to_vec();
+            archive.extend(content.bytes());
+            archive.resize(archive.len().next_multiple_of(TAR_BLOCK_BYTES), 0);
+            end(archive)
+        };
+        let user = User { uid: 1000, gid: 7 };
+        let added = |content: &str| {
+            let entry = passwd_with_user(&archive(content), user)?;
+            let text = String::from_utf8(entry[TAR_BLOCK_BYTES..].to_vec()).unwrap();
+            assert!(entry.starts_with(b"etc/passwd\0"));
+            Some(text.trim_end_matches('\0').to_owned())
+        };
+        let line = "moatuser:x:1000:7::/home/moatuser:/bin/sh\n";
+        assert_eq!(
+            added("root:x:0:0::/root:/bin/sh"),
+            Some(format!("root:x:0:0::/root:/bin/sh\n{line}"))
+        );
+        assert_eq!(added(""), Some(line.to_owned()));
+        assert_eq!(added("node:x:1000:1000::/home/node:/bin/sh\n"), None);
+        assert!(
+            added("moatuser:x:1:1::/:\n")
+                .unwrap()
+                .contains("\nmoatuser1000:x:1000:7:")
+        );
+        assert_eq!(passwd_with_user(b"", user), None);
+        let mut link = archive("x");
+        link[156] = b'2';
+        assert_eq!(passwd_with_user(&link, user), None);
     }
 
     #[test]

@@ -31,10 +31,12 @@ impl Docker {
 
     /// Copies a new container's initial files.
     pub(super) fn copy_initial_files(&self, spec: &ContainerSpec) -> Result<()> {
-        if let Some(archive) = initial_files::directories(spec, &self.new_volumes(spec)?)? {
+        let mut entries = initial_files::directories(spec, &self.new_volumes(spec)?)?;
+        entries.extend(self.passwd_with_user(spec).unwrap_or_default());
+        if !entries.is_empty() {
             let mut command = self.reader()?;
             command.args(["-", &format!("{}:/", spec.handle)]);
-            self.run_with_input(&mut command, &archive)?;
+            self.run_with_input(&mut command, &initial_files::end(entries))?;
         }
         if spec.settings.mounts.workspace_mode == WorkspaceMode::Bind {
             return Ok(());
@@ -52,6 +54,18 @@ impl Docker {
         packed.map_err(|words| {
             RuntimeError::Refused(format!("the workspace cannot be copied: {words}"))
         })
+    }
+
+    /// The `/etc/passwd` of an image that moat has not built, with a line for the workload's user. podman adds one itself.
+    fn passwd_with_user(&self, spec: &ContainerSpec) -> Option<Vec<u8>> {
+        if self.dialect != Dialect::Docker || spec.has_home || spec.user().uid == 0 {
+            return None;
+        }
+        let mut command = self.command();
+        command.args(["cp", &format!("{}:/etc/passwd", spec.handle), "-"]);
+        let most = initial_files::MAX_PASSWD_BYTES;
+        let image = child::run_first_bytes(&mut command, most, REQUEST_TIMEOUT).ok()?;
+        initial_files::passwd_with_user(&image, spec.user())
     }
 
     /// The mount points of volumes that do not belong to the workload's user yet. Modes that the user set are kept.
