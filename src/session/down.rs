@@ -89,6 +89,9 @@ fn check_worktree(session: &Session, work: Option<&WorkFound>) -> Result<()> {
             WorkFound::Submodule(_) => {
                 "commit and push the work in the submodule, then remove all".to_owned()
             }
+            WorkFound::Locked(_) => {
+                "unlock it with 'git worktree unlock', or remove it with its work".to_owned()
+            }
             _ => "commit the work, or discard it".to_owned(),
         };
         return Err(Error::new(ErrorKind::NotConfirmed, message).hint(format!(

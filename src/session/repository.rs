@@ -233,6 +233,15 @@ fn run_untrusted(
     call(tree, &all, index, &|| true).map(Some)
 }
 
+/// The reason for which somebody locked a worktree (`git worktree lock`); empty without a reason. The lock that git
+/// itself sets while it creates the worktree does not count.
+pub(super) fn lock_reason(common: &Path, tree: &Path) -> Option<String> {
+    let lock = own_directory(common, tree)?.join("locked");
+    lock.symlink_metadata().ok()?;
+    let reason = small_file(&lock).unwrap_or_default().trim().to_owned();
+    (reason != "initializing").then_some(reason)
+}
+
 /// The repository's entry of a worktree, found from the repository's side.
 fn own_directory(common: &Path, tree: &Path) -> Option<PathBuf> {
     let real = std::fs::canonicalize(tree).ok()?;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::files::is_unchanged;
 use super::inherit;
-use super::repository::{git_untrusted, git_untrusted_incomplete};
+use super::repository::{git_untrusted, git_untrusted_incomplete, lock_reason};
 use crate::error::Result;
 use crate::store::{CreatedFile, CreatedFileKind, ResourceStage, Session};
 use crate::term::{escape_unsafe, one_line};
@@ -31,6 +31,8 @@ pub(crate) enum WorkFound {
     Submodule(String),
     /// A file whose changes git was told to ignore.
     Ignored(String),
+    /// Somebody locked it (`git worktree lock`), with this reason.
+    Locked(String),
     /// git does not answer.
     Unknown(String),
 }
@@ -49,6 +51,12 @@ impl WorkFound {
                 "git was told to ignore changes of '{}' in it",
                 escape_unsafe(name)
             ),
+            WorkFound::Locked(why) if why.is_empty() => {
+                "it is locked (git worktree lock)".to_owned()
+            }
+            WorkFound::Locked(why) => {
+                format!("it is locked (git worktree lock): {}", escape_unsafe(why))
+            }
             WorkFound::Unknown(why) => format!(
                 "moat cannot find out whether it has uncommitted work: {}",
                 escape_unsafe(&one_line(why))
@@ -82,6 +90,9 @@ pub(crate) fn find(common: &Path, path: &Path, session: Option<&Session>) -> Opt
 }
 
 fn try_find(common: &Path, path: &Path, session: Option<&Session>) -> Result<Option<WorkFound>> {
+    if let Some(why) = lock_reason(common, path) {
+        return Ok(Some(WorkFound::Locked(why)));
+    }
     let head = git_untrusted(common, path, &["symbolic-ref", "--quiet", "HEAD"]);
     match head {
         Ok(Some(_)) => {}

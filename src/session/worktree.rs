@@ -224,7 +224,46 @@ fn add_worktree(
         BranchOrigin::New(commit) => args.extend(["--no-track", "-b", branch, place, commit]),
     }
     // git continues if moat is killed; therefore the process is marked.
-    git_marked(context, &repository.main, &args, &session.mark(".git")).map(drop)
+    git_marked(context, &repository.main, &args, &session.mark(".git"))
+        .map_err(|error| explain_checkout(&repository.main, error))?;
+    ensure_working_tree(path)
+}
+
+/// Adds a hint to the error of a checkout: git names neither the hook that failed nor the program that is missing.
+fn explain_checkout(main: &Path, error: Error) -> Error {
+    if error.message.contains("smudge filter") || error.message.contains("filter-process") {
+        return error
+            .hint("a filter of .gitattributes needs a program (such as git-lfs): install it");
+    }
+    let hook = git(main, &["rev-parse", "--git-path", "hooks/post-checkout"]).unwrap_or_default();
+    match main.join(hook.trim_end()) {
+        hook if hook.is_file() => {
+            let shown = escape_unsafe(&hook.display().to_string());
+            let message = format!("git fails if its hook fails; the hook of a checkout is {shown}");
+            error.hint(message)
+        }
+        _ => error,
+    }
+}
+
+/// Corrects a worktree that git takes for a bare repository: with `extensions.worktreeConfig`, `core.bare` of the
+/// repository applies to all its worktrees.
+fn ensure_working_tree(path: &Path) -> Result<()> {
+    let is_outside = || {
+        git(path, &["rev-parse", "--is-inside-work-tree"]).is_ok_and(|text| text.trim() == "false")
+    };
+    if is_outside() {
+        git(path, &["config", "--worktree", "core.bare", "false"])?;
+    }
+    match is_outside() {
+        false => Ok(()),
+        true => {
+            let message = format!("git does not take {} for a working tree", path.display());
+            Err(Error::new(ErrorKind::Workspace, message).hint(
+                "see core.bare and core.worktree in the configuration of the repository, and: git help worktree",
+            ))
+        }
+    }
 }
 
 /// git follows links in the directories of its branches and reflogs, where a workload may have put some.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
@@ -222,6 +223,80 @@ fn a_kept_worktree_has_its_own_reason() {
         .success();
     project.ok(&["wt", "clean", "--force"]);
     assert!(!tree.exists());
+    project.assert_nothing();
+}
+
+/// `git worktree lock` protects a worktree from removal.
+#[test]
+fn a_locked_worktree_is_kept() {
+    let project = Project::new(&format!("  processes: {{idle: {{command: {IDLE}}}}}"));
+    let tree = tree(&project.up("a"));
+    let place = tree.to_str().unwrap();
+    project.git(&["worktree", "lock", "--reason", "in use", place]);
+    let locked = "is locked (git worktree lock): in use";
+    project
+        .call(&["down", "a", "--delete-worktree"])
+        .stderr_contains(locked)
+        .status(1);
+    let kept = format!("is kept: it {locked}");
+    project
+        .call(&["down", "a"])
+        .stderr_contains(&kept)
+        .success();
+    project
+        .call(&["wt", "clean"])
+        .stderr_contains(&kept)
+        .success();
+    assert!(tree.exists());
+    project.up("a");
+    project.git(&["worktree", "unlock", place]);
+    project.ok(&["down", "a"]);
+    assert!(!tree.exists());
+    project.up("a");
+    project.git(&["worktree", "lock", place]);
+    project.ok(&["down", "a", "--delete-worktree", "--force"]);
+    assert!(!tree.exists());
+    project.assert_nothing();
+}
+
+/// `extensions.worktreeConfig` makes `core.bare` of a repository apply to its worktrees.
+#[test]
+fn a_bare_repository_with_configurations_of_worktrees() {
+    let project = Project::new(&format!("  processes: {{idle: {{command: {IDLE}}}}}"));
+    let bare = project.moat.root().join("bare.git");
+    let first = project.moat.root().join("first");
+    let (bare, first) = (bare.to_str().unwrap(), first.to_str().unwrap());
+    project.git(&["clone", "--quiet", "--bare", ".", bare]);
+    project.git(&[
+        "-C", bare, "worktree", "add", "--quiet", "-b", "first", first,
+    ]);
+    project.git(&["-C", bare, "config", "extensions.worktreeConfig", "true"]);
+    let made = project
+        .call(&["up", "a", "--json"])
+        .cwd(first)
+        .success()
+        .json();
+    let place = tree(&made);
+    let place = place.to_str().unwrap();
+    let status = project.git(&["-C", place, "status", "--porcelain"]);
+    assert_eq!(status, "");
+    project.call(&["down", "a"]).cwd(first).success();
+    project.assert_nothing();
+}
+
+/// git fails if its hook fails, and says nothing about a hook.
+#[test]
+fn a_failing_hook_of_git_is_named() {
+    let project = Project::new(&format!("  processes: {{idle: {{command: {IDLE}}}}}"));
+    let hook = project.repo.join(".git/hooks/post-checkout");
+    fs::create_dir_all(hook.parent().unwrap()).unwrap();
+    fs::write(&hook, "#!/bin/sh\necho no tool >&2; exit 2\n").unwrap();
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    project
+        .call(&["up", "a"])
+        .stderr_contains("no tool")
+        .stderr_contains(hook.to_str().unwrap())
+        .status(1);
     project.assert_nothing();
 }
 
