@@ -84,6 +84,13 @@ impl FlagValues {
         self.of(flag).next().is_some()
     }
 
+    /// Returns the first flag that the command does not have.
+    pub(super) fn first_not_in(&self, command: &Command) -> Option<&'static Flag> {
+        let is_known = |flag: &Flag| command.all_flags().any(|known| known.long == flag.long);
+        let mut flags = self.0.iter().map(|(flag, _)| *flag);
+        flags.find(|flag| !is_known(flag))
+    }
+
     /// Returns each use of the flag. Compares long names, because they are unique within a command.
     fn of(&self, flag: &Flag) -> impl Iterator<Item = Option<&OsStr>> {
         self.0

@@ -3,6 +3,8 @@
 //! `flags` and `commands` hold the table; the parser, the help texts, the manual page and the shell completions read
 //! it. Each flag is written in one place, so help, completions and parser always agree.
 
+use std::ffi::OsString;
+
 use crate::error::Result;
 
 use super::args::Args;
@@ -30,10 +32,8 @@ pub(crate) enum Complete {
     Run,
     /// The name of a command of moat.
     Command,
-    /// A branch of the repository of the current directory, or one of these words.
-    Branch(&'static [&'static str]),
-    /// One of these words as the first argument; the command itself checks it.
-    Action(&'static [&'static str]),
+    /// A branch of the repository of the current directory.
+    Branch,
     /// One of these words; the parser refuses other values.
     Words(&'static [&'static str]),
 }
@@ -58,8 +58,9 @@ pub(crate) enum Rest {
     AfterPositional,
 }
 
-/// A command.
+/// A command, or an action of a command.
 pub(crate) struct Command {
+    /// The words after `moat`: `list`, or `deps list` for an action.
     pub(crate) name: &'static str,
     pub(crate) aliases: &'static [&'static str],
     /// The arguments after the name and the flags, such as `[PATH] [-- CMD...]`.
@@ -75,6 +76,8 @@ pub(crate) struct Command {
     pub(crate) positional: Positional,
     /// Where a command for the container begins.
     pub(crate) rest: Rest,
+    /// The actions, which the first positional argument names.
+    pub(crate) actions: &'static [Command],
     /// Runs the command and returns its exit code.
     pub(crate) run: fn(&Args) -> Result<u8>,
 }
@@ -122,7 +125,23 @@ impl Flag {
 impl Command {
     /// Returns whether `word` is the name or an alias of this command.
     pub(crate) fn answers_to(&self, word: &str) -> bool {
-        self.name == word || self.aliases.contains(&word)
+        self.word() == word || self.aliases.contains(&word)
+    }
+
+    /// Returns the last word of the name, which is the name of an action within its command.
+    pub(crate) fn word(&self) -> &'static str {
+        self.name.rsplit(' ').next().unwrap_or(self.name)
+    }
+
+    /// Returns the words of the actions.
+    pub(crate) fn action_words(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.actions.iter().map(Command::word)
+    }
+
+    /// Returns the action that the first positional argument names.
+    pub(crate) fn action(&'static self, positional: &[OsString]) -> Option<&'static Command> {
+        let word = positional.first()?.to_str()?;
+        self.actions.iter().find(|action| action.answers_to(word))
     }
 
     /// Returns the name and then the aliases.

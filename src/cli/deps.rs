@@ -1,7 +1,5 @@
 //! `moat deps`: show the dependencies that a project can have.
 
-use std::ffi::OsStr;
-
 use serde::Serialize;
 
 use super::args::Args;
@@ -10,8 +8,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::registry::{self, EntryKind, EntryOrigin, Registry, RegistryEntry};
 use crate::store::Home;
 use crate::term;
-
-pub(super) const ACTIONS: &[&str] = &["list", "info", "search"];
 
 /// A registry entry, as JSON.
 #[derive(Serialize)]
@@ -40,34 +36,23 @@ impl<'a> DependencyDocument<'a> {
     }
 }
 
-pub(crate) fn run(args: &Args) -> Result<u8> {
-    let words: Vec<&OsStr> = args.positional().iter().map(AsRef::as_ref).collect();
-    let registry = || registry::load(&Home::locate()?.registry());
-    match (words[0].to_str(), &words[1..]) {
-        (Some("list"), []) => list(args, registry()?.entries().collect()),
-        (Some("search"), [word]) => {
-            let word = word.to_string_lossy().to_lowercase();
-            let found = |entry: &&RegistryEntry| {
-                entry.name.contains(&word) || entry.description.to_lowercase().contains(&word)
-            };
-            list(args, registry()?.entries().filter(found).collect())
-        }
-        (Some("info"), names) if !names.is_empty() => info(args, &registry()?, names),
-        _ => Err(unknown_action(words[0])),
-    }
+fn load() -> Result<Registry> {
+    registry::load(&Home::locate()?.registry())
 }
 
-fn unknown_action(action: &OsStr) -> Error {
-    let action = term::escape_unsafe(&action.to_string_lossy());
-    let message = match ACTIONS.contains(&action.as_str()) {
-        true => format!("wrong arguments for 'deps {action}'"),
-        false => format!("unknown action '{action}' for 'deps'"),
+pub(crate) fn list(args: &Args) -> Result<u8> {
+    print(args, load()?.entries().collect())
+}
+
+pub(crate) fn search(args: &Args) -> Result<u8> {
+    let word = args.positional()[0].to_string_lossy().to_lowercase();
+    let found = |entry: &&RegistryEntry| {
+        entry.name.contains(&word) || entry.description.to_lowercase().contains(&word)
     };
-    Error::usage(message)
-        .hint("run 'moat deps list', 'moat deps info NAME...' or 'moat deps search WORD'")
+    print(args, load()?.entries().filter(found).collect())
 }
 
-fn list(args: &Args, entries: Vec<&RegistryEntry>) -> Result<u8> {
+fn print(args: &Args, entries: Vec<&RegistryEntry>) -> Result<u8> {
     if args.has(&flags::JSON) {
         let documents: Vec<DependencyDocument> =
             entries.into_iter().map(DependencyDocument::of).collect();
@@ -97,9 +82,10 @@ fn row(entry: &RegistryEntry) -> Vec<String> {
     ]
 }
 
-fn info(args: &Args, registry: &Registry, names: &[&OsStr]) -> Result<u8> {
+pub(crate) fn info(args: &Args) -> Result<u8> {
+    let registry = load()?;
     let mut entries = Vec::new();
-    for name in names {
+    for name in args.positional() {
         let name = name.to_string_lossy();
         entries.push(registry.get(&name).ok_or_else(|| {
             let known: Vec<&str> = registry

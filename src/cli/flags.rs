@@ -157,7 +157,7 @@ pub(crate) static EXPORT: Flag = Flag {
 };
 
 pub(crate) static SESSION: Flag = Flag {
-    complete: Complete::Branch(&[]),
+    complete: Complete::Branch,
     ..Flag::value(
         "session",
         None,
@@ -418,7 +418,7 @@ pub(crate) static DOWN_ALL: Flag = Flag::switch(
 pub(crate) static WT_FORCE: Flag = Flag::switch(
     "force",
     None,
-    "With 'clean', do not ask, and also remove worktrees with uncommitted work.",
+    "Do not ask, and also remove worktrees with uncommitted work.",
 );
 
 // volumes

@@ -60,6 +60,11 @@ pub(crate) fn command(command: &Command, size: HelpSize) -> String {
         out.push('\n');
         paragraphs(&mut out, command.about, 0);
     }
+    if !command.actions.is_empty() {
+        heading(&mut out, "Actions");
+        let rows: Vec<_> = command.actions.iter().map(action_row).collect();
+        columns(&mut out, &rows);
+    }
     if !command.flags.is_empty() {
         flag_section(&mut out, "Flags", command.flags.iter().copied());
     }
@@ -83,6 +88,11 @@ fn command_row(command: &Command) -> (String, &'static str) {
         left.push_str(&format!(" ({})", command.aliases.join(", ")));
     }
     (left, command.summary)
+}
+
+fn action_row(action: &Command) -> (String, &'static str) {
+    let left = format!("  {} {}", action.word(), action.usage);
+    (left.trim_end().to_owned(), action.summary)
 }
 
 fn flag_section(out: &mut String, title: &str, flags: impl Iterator<Item = &'static Flag>) {
@@ -124,13 +134,12 @@ fn examples(out: &mut String, examples: &[(&str, &str)]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::commands::all as all_commands;
     use crate::cli::wrap::WIDTH;
 
     fn all() -> Vec<String> {
         let sizes = [HelpSize::Short, HelpSize::Long];
-        let commands = COMMANDS
-            .iter()
-            .flat_map(|one| sizes.map(|size| command(one, size)));
+        let commands = all_commands().flat_map(|one| sizes.map(|size| command(one, size)));
         std::iter::once(overview()).chain(commands).collect()
     }
 
@@ -175,7 +184,7 @@ mod tests {
 
     #[test]
     fn the_long_form_has_examples() {
-        for one in COMMANDS {
+        for one in all_commands() {
             let long = command(one, HelpSize::Long);
             assert!(one.examples.iter().all(|(line, _)| long.contains(line)));
             assert!(!command(one, HelpSize::Short).contains("Examples:"));

@@ -1,7 +1,7 @@
 //! The manual page moat(1), generated from the table, in roff with the man macros.
 
 use super::command_table::{Command, Flag};
-use super::commands::COMMANDS;
+use super::commands;
 use super::flags::{GLOBALS, VERSION};
 
 const DESCRIPTION: &str = "\
@@ -98,7 +98,7 @@ pub(crate) fn page() -> String {
         page.flag(flag);
     }
     page.section("COMMANDS");
-    for command in COMMANDS {
+    for command in commands::all() {
         page.command(command);
     }
     page.terms("EXIT STATUS", EXIT_CODES);
@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn has_every_command_flag_code_and_variable() {
         let page = page();
-        for command in COMMANDS {
+        for command in commands::all() {
             assert!(page.contains(&format!("\n.SS {}", command.name)));
             for flag in command.all_flags() {
                 let mut name = String::new();

@@ -103,12 +103,13 @@ fn parse_command(
             positional.push(word);
             continue;
         }
-        let flag = find_flag(&arg, command.all_flags()).ok_or_else(|| {
-            let is_workload = command.rest != Rest::None && !positional.is_empty();
-            wrong::unknown_flag(command, &written(&arg), is_workload)
+        let action = command.action(&positional).unwrap_or(command);
+        let flag = find_flag(&arg, flags_with(command, action)).ok_or_else(|| {
+            let is_workload = action.rest != Rest::None && !positional.is_empty();
+            wrong::unknown_flag(action, &written(&arg), is_workload)
         })?;
         if let Some(size) = help_size(&arg, flag) {
-            return Ok(Parsed::Help(Some(command), size));
+            return Ok(Parsed::Help(Some(action), size));
         }
         let value = flag
             .value
@@ -122,6 +123,17 @@ fn parse_command(
             return Err(error);
         }
     }
+    let command = match command.action(&positional) {
+        // Before '--', the name of an action is the name of a branch.
+        Some(action) if rest.is_none() => {
+            positional.remove(0);
+            action
+        }
+        _ => command,
+    };
+    if let Some(flag) = given.first_not_in(command) {
+        return Err(wrong::unknown_flag(command, &flag.spelled(), false));
+    }
     check_positional(command, &positional, rest.is_some())?;
     if command.name == "help" {
         return help_on(&positional);
@@ -131,11 +143,28 @@ fn parse_command(
 
 /// Handles `moat help` and `moat help COMMAND`, which mean the same as `--help`.
 fn help_on(positional: &[OsString]) -> Result<Parsed> {
-    let command = positional
-        .first()
-        .map(|word| find_command(word))
-        .transpose()?;
-    Ok(Parsed::Help(command, HelpSize::Long))
+    let Some((word, rest)) = positional.split_first() else {
+        return Ok(Parsed::Help(None, HelpSize::Long));
+    };
+    let command = find_command(word)?;
+    let command = match (command.action(rest), rest) {
+        (Some(action), _) => action,
+        (None, [word, ..]) => return Err(wrong::unknown_action(command, word)),
+        (None, []) => command,
+    };
+    Ok(Parsed::Help(Some(command), HelpSize::Long))
+}
+
+/// Returns the flags of the action, then those of its command and of the other actions: a flag can come before the
+/// action it belongs to.
+fn flags_with(
+    command: &'static Command,
+    action: &'static Command,
+) -> impl Iterator<Item = &'static Flag> {
+    let others = std::iter::once(command).chain(command.actions);
+    action
+        .all_flags()
+        .chain(others.flat_map(|one| one.flags).copied())
 }
 
 fn find_command(word: &OsStr) -> Result<&'static Command> {
@@ -213,6 +242,13 @@ fn after_separator(parser: &mut Parser) -> Vec<OsString> {
 
 fn check_positional(command: &Command, words: &[OsString], has_rest: bool) -> Result<()> {
     let positional = &command.positional;
+    let takes_branch = matches!(positional.complete, Complete::Branch);
+    if let Some(word) = words.first()
+        && !command.actions.is_empty()
+        && !takes_branch
+    {
+        return Err(wrong::unknown_action(command, word));
+    }
     if words.len() < positional.min {
         return Err(wrong::missing_positional(command));
     }
@@ -564,6 +600,63 @@ mod tests {
         }
         let hint = "put the workload's command after '--': moat run -- CMD...";
         assert_error("run ls -l", "unknown flag '-l' for 'moat run'", hint);
+    }
+
+    #[test]
+    fn actions_are_commands_with_flags_of_their_own() {
+        for (line, name, positional) in [
+            ("deps list", "deps list", &[][..]),
+            ("deps info a b", "deps info", &["a", "b"]),
+            ("-q deps --json list", "deps list", &[]),
+            ("volumes", "volumes", &[]),
+            ("volumes -f rm a/b", "volumes rm", &["a/b"]),
+            ("wt --force clean", "wt clean", &[]),
+            ("wt logs a web", "wt logs", &["a", "web"]),
+            ("wt -b a", "wt", &["a"]),
+            // Before '--', the name of an action is the name of a branch.
+            ("wt list -b -- true", "wt", &["list"]),
+        ] {
+            let args = run(line);
+            assert_eq!(args.command.name, name, "{line}");
+            assert_eq!(args.positional(), os(positional), "{line}");
+        }
+        for line in ["deps info --help", "help deps info", "deps info a --help"] {
+            assert_eq!(help(line), (Some("deps info"), HelpSize::Long), "{line}");
+        }
+        for (line, message, hint) in [
+            (
+                "deps lisst",
+                "unknown action 'lisst' for 'deps'",
+                "did you mean 'list'?",
+            ),
+            (
+                "help wt lisst",
+                "unknown action 'lisst' for 'wt'",
+                "did you mean 'list'?",
+            ),
+            (
+                "volumes x",
+                "unknown action 'x' for 'volumes'",
+                "see 'moat volumes --help'",
+            ),
+            (
+                "wt -b list",
+                "unknown flag '--background' for 'moat wt list'",
+                "see 'moat wt list --help'",
+            ),
+            (
+                "wt --force a -- true",
+                "unknown flag '--force' for 'moat wt'",
+                "see 'moat wt --help'",
+            ),
+            (
+                "wt a npm test",
+                "'moat wt' takes one BRANCH",
+                "put the command after '--': moat wt a -- npm test",
+            ),
+        ] {
+            assert_error(line, message, hint);
+        }
     }
 
     #[test]

@@ -29,13 +29,18 @@ pub(super) fn unknown_command(word: &OsStr) -> Error {
     Error::usage(format!("unknown command '{word}'")).hint(hint)
 }
 
+/// Returns the error for a first argument that names no action of the command.
+pub(super) fn unknown_action(command: &Command, word: &OsStr) -> Error {
+    let word = escape_unsafe(&word.to_string_lossy());
+    let near = nearest(&word, command.action_words());
+    let hint = did_you_mean(near, "", format!("see 'moat {} --help'", command.name));
+    Error::usage(format!("unknown action '{word}' for '{}'", command.name)).hint(hint)
+}
+
 /// Returns the error for a flag before the command that is not a global flag.
 pub(super) fn unknown_global_flag(written: &str) -> Error {
     let error = Error::usage(format!("unknown flag '{written}'"));
-    if COMMANDS
-        .iter()
-        .any(|command| accepts_flag(command, written))
-    {
+    if super::commands::all().any(|command| accepts_flag(command, written)) {
         return Error::usage(format!("the flag '{written}' comes after the command"))
             .hint(format!("write: moat COMMAND {written}"));
     }
@@ -144,13 +149,15 @@ pub(super) fn surplus_positional(command: &Command, surplus: &OsStr) -> Error {
 
 /// Returns the error for a workload without `--`, such as `moat run npm test`.
 pub(super) fn workload_without_separator(command: &Command, words: &[OsString]) -> Error {
+    let takes_path = command.positional.min == 0;
     if let [image, workload @ ..] = words
+        && takes_path
         && image.to_str().is_some_and(docker_habits::is_image)
     {
         return image_for_path(command, image, workload);
     }
     let (path, workload) = match words {
-        [path, workload @ ..] if is_directory_like(path) => (Some(path), workload),
+        [path, workload @ ..] if !takes_path || is_directory_like(path) => (Some(path), workload),
         _ => (None, words),
     };
     let separator = OsString::from("--");

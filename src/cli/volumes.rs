@@ -28,29 +28,10 @@ struct Volume {
     unproven_in: Option<RuntimeName>,
 }
 
-pub(crate) fn run(args: &Args) -> Result<u8> {
-    let home = Home::locate()?;
-    let words: Vec<_> = args
-        .positional()
-        .iter()
-        .map(|word| word.to_string_lossy())
-        .collect();
-    match words.split_first() {
-        None => list(args, &find_volumes(&home)?.0),
-        Some((action, names)) if action == "rm" && !names.is_empty() => {
-            let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
-            remove(args, &home, &names)
-        }
-        Some(_) => Err(
-            Error::usage("'volumes' takes no arguments or 'rm VOLUME...'")
-                .hint("list them: moat volumes; remove one: moat volumes rm PROJECT/NAME"),
-        ),
-    }
-}
-
-fn list(args: &Args, found: &[Volume]) -> Result<u8> {
+pub(crate) fn list(args: &Args) -> Result<u8> {
+    let (found, _) = find_volumes(&Home::locate()?)?;
     if args.has(&flags::JSON) {
-        output::json(found)?;
+        output::json(&found)?;
     } else if args.has(&flags::QUIET) {
         let names: String = found
             .iter()
@@ -139,11 +120,16 @@ fn directories(path: &std::path::Path) -> Vec<String> {
         .collect()
 }
 
-fn remove(args: &Args, home: &Home, names: &[&str]) -> Result<u8> {
+pub(crate) fn remove(args: &Args) -> Result<u8> {
+    let home = &Home::locate()?;
+    let words = args.positional().iter();
+    let names: Vec<String> = words
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
     let (found, complete) = find_volumes(home)?;
     // All or nothing: check every volume before any of them is removed.
     let mut chosen = Vec::new();
-    for name in names {
+    for name in &names {
         let mut volumes: Vec<&Volume> =
             found.iter().filter(|volume| volume.name == *name).collect();
         if volumes.is_empty() {
@@ -188,7 +174,7 @@ fn remove(args: &Args, home: &Home, names: &[&str]) -> Result<u8> {
         }
     }
     if args.has(&flags::JSON) {
-        output::json(names)?;
+        output::json(&names)?;
     }
     Ok(u8::from(!complete))
 }

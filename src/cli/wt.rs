@@ -15,67 +15,28 @@ use crate::session::{self as sessions, SessionView, variables};
 use crate::store::{Home, Session};
 use crate::term;
 
-pub(super) static ACTIONS: &[&str] = &["list", "status", "env", "logs", "sync", "recover", "clean"];
-
 pub(crate) fn run(args: &Args) -> Result<u8> {
-    let home = Home::locate()?;
-    let words: Vec<&str> = args
-        .positional()
-        .iter()
-        .map(|word| {
-            word.to_str()
-                .ok_or_else(|| Error::usage("an argument is not UTF-8"))
-        })
-        .collect::<Result<_>>()?;
-    check_flags(args, &words)?;
-    if args.rest().is_some() {
-        return run_in(args, &home, words[0]);
-    }
-    match (words[0], &words[1..]) {
-        ("list", []) => list(args, &home),
-        ("status", [] | [_]) => status(args, &home, words.get(1).copied()),
-        ("env", [] | [_]) => env(args, &home, words.get(1).copied()),
-        ("logs", [process]) => {
-            super::logs::of_process(args, &home, &session_commands::find(&home, None)?, process)
-        }
-        ("logs", [branch, process]) => super::logs::of_process(
-            args,
-            &home,
-            &session_commands::find(&home, Some(branch))?,
-            process,
-        ),
-        ("sync", [] | [_]) => sync(args, &home, words.get(1).copied()),
-        ("recover", [] | [_]) => recover(args, &home, words.get(1).copied()),
-        ("clean", []) => clean(args, &home),
-        (action, _) if ACTIONS.contains(&action) => {
-            Err(Error::usage(format!("wrong arguments for 'wt {action}'"))
-                .hint("see 'moat help wt'"))
-        }
-        (branch, []) => run_in(args, &home, branch),
-        _ => Err(Error::usage("'wt' takes one branch or an action").hint("see 'moat help wt'")),
-    }
+    let branch = words(args)?[0];
+    run_in(args, &Home::locate()?, branch)
 }
 
-/// Fails if a flag or argument does not apply, so that none is ignored silently.
-fn check_flags(args: &Args, words: &[&str]) -> Result<()> {
-    if args.rest().is_some() && words.len() > 1 {
-        let message = "a command after '--' needs exactly one branch";
-        return Err(Error::usage(message).hint("write: moat wt BRANCH -- CMD..."));
-    }
-    let is_action = args.rest().is_none() && ACTIONS.contains(&words[0]);
-    let of_run = [&flags::BACKGROUND, &flags::INTERACTIVE, &flags::NAME];
-    let needless = match is_action {
-        true => of_run.into_iter().find(|flag| args.has(flag)),
-        false => None,
+/// Returns the positional arguments as text.
+fn words(args: &Args) -> Result<Vec<&str>> {
+    let not_text = || Error::usage("an argument is not UTF-8");
+    let words = args.positional().iter();
+    words
+        .map(|word| word.to_str().ok_or_else(not_text))
+        .collect()
+}
+
+pub(crate) fn logs(args: &Args) -> Result<u8> {
+    let home = Home::locate()?;
+    let (branch, process) = match words(args)?.as_slice() {
+        [branch, process] => (Some(*branch), *process),
+        words => (None, words[0]),
     };
-    let is_clean = is_action && words[0] == "clean";
-    let force = (!is_clean && args.has(&flags::WT_FORCE)).then_some(&flags::WT_FORCE);
-    let Some(flag) = needless.or(force) else {
-        return Ok(());
-    };
-    let what = if is_action { words[0] } else { "BRANCH" };
-    let message = format!("'wt {what}' takes no {}", flag.spelled());
-    Err(Error::usage(message).hint("see 'moat help wt'"))
+    let session = session_commands::find(&home, branch)?;
+    super::logs::of_process(args, &home, &session, process)
 }
 
 /// Brings up the session, and runs a command in its worktree.
@@ -130,7 +91,8 @@ fn launch(args: &Args, home: &Home, session: Session) -> Result<u8> {
     launch::prepare(home, request, &ui)?.launch(home, &ui)
 }
 
-fn list(args: &Args, home: &Home) -> Result<u8> {
+pub(crate) fn list(args: &Args) -> Result<u8> {
+    let home = &Home::locate()?;
     let views = sessions::view(home, home.sessions()?, runtime::QUICK_TIMEOUT)?;
     if args.has(&flags::JSON) {
         let documents: Vec<SessionDocument<'_>> = views
@@ -244,7 +206,9 @@ fn row(view: &SessionView, names: &BTreeMap<&Path, String>) -> Vec<String> {
     row
 }
 
-fn status(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
+pub(crate) fn status(args: &Args) -> Result<u8> {
+    let home = &Home::locate()?;
+    let branch = words(args)?.first().copied();
     let view = session_commands::view_session(
         home,
         session_commands::find(home, branch)?,
@@ -258,7 +222,9 @@ fn status(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
     Ok(u8::from(!view.is_healthy()))
 }
 
-fn env(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
+pub(crate) fn env(args: &Args) -> Result<u8> {
+    let home = &Home::locate()?;
+    let branch = words(args)?.first().copied();
     let session = session_commands::find(home, branch)?;
     let variables = variables(&session);
     if args.has(&flags::JSON) {
@@ -275,7 +241,9 @@ fn env(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
     Ok(0)
 }
 
-fn sync(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
+pub(crate) fn sync(args: &Args) -> Result<u8> {
+    let home = &Home::locate()?;
+    let branch = words(args)?.first().copied();
     let found = session_commands::find(home, branch)?;
     session_commands::interruptible(args, home, &mut |context| {
         let taken = sessions::sync(context, &found.key)?;
@@ -293,7 +261,9 @@ fn sync(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
     })
 }
 
-fn recover(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
+pub(crate) fn recover(args: &Args) -> Result<u8> {
+    let home = &Home::locate()?;
+    let branch = words(args)?.first().copied();
     let found = match branch {
         Some(branch) => vec![session_commands::find(home, Some(branch))?],
         None => home.sessions()?,
@@ -326,7 +296,8 @@ fn recover(args: &Args, home: &Home, branch: Option<&str>) -> Result<u8> {
     failed.map_or(Ok(code), Err)
 }
 
-fn clean(args: &Args, home: &Home) -> Result<u8> {
+pub(crate) fn clean(args: &Args) -> Result<u8> {
+    let home = &Home::locate()?;
     let repository = session_commands::repository()?;
     let force = args.has(&flags::WT_FORCE);
     let mut going: Vec<PathBuf> = Vec::new();

@@ -58,6 +58,16 @@ fn help_of_all_commands_is_reviewed() {
         assert!(long.contains("Example"), "{command} has an example");
     }
     assert_snapshot("help-run-short", &text(&["run", "-h"]));
+    for (command, action) in [
+        ("deps", "list"),
+        ("deps", "info"),
+        ("volumes", "rm"),
+        ("wt", "clean"),
+    ] {
+        let long = text(&["help", command, action]);
+        assert_snapshot(&format!("help-{command}-{action}"), &long);
+        assert_eq!(text(&[command, action, "--help"]), long);
+    }
 }
 
 #[test]
@@ -127,6 +137,9 @@ fn bash_completes_commands_flags_and_words() {
         ("moat run --mem", "--memory"),
         ("moat run --runtime d", "docker"),
         ("moat completions f", "fish"),
+        ("moat deps s", "search"),
+        ("moat wt clean --fo", "--force"),
+        ("moat volumes -q r", "rm"),
     ] {
         let Some(found) = completed(&script, Path::new("/"), line) else {
             return;

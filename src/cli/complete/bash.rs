@@ -1,7 +1,7 @@
 //! The completion script of bash. It needs bash 3.2 or newer, and no bash-completion package.
 
 use super::super::command_table::{Command, Complete, Flag};
-use super::super::commands::COMMANDS;
+use super::super::commands::{self, COMMANDS};
 use super::{head_flags, spellings};
 
 pub(super) fn script() -> String {
@@ -77,6 +77,8 @@ _moat() {
             *)
                 if [[ -z $command ]]; then
                     _moat_command "$word"
+                elif [[ $count == 0 ]] && _moat_is_action "$command $word"; then
+                    command="$command $word"
                 else
                     count=$((count + 1))
                 fi
@@ -116,16 +118,29 @@ fn canonical_names(out: &mut String) {
         );
     }
     out.push_str("        *) command=\"$1\" ;;\n    esac\n}\n");
+    out.push_str("\n_moat_is_action() { # COMMAND ACTION\n    case \"$1\" in\n");
+    for command in COMMANDS.iter().flat_map(|command| command.actions) {
+        case(out, &pattern(command), "return 0");
+    }
+    out.push_str("        *) return 1 ;;\n    esac\n}\n");
+}
+
+/// Returns the name of a command for a pattern of `case`.
+fn pattern(command: &Command) -> String {
+    match command.name.contains(' ') {
+        true => format!("'{}'", command.name),
+        false => command.name.to_owned(),
+    }
 }
 
 fn value_kinds(out: &mut String) {
     out.push_str(
         "\n_moat_kind() { # COMMAND:FLAG: sets kind, empty for a switch\n    case \"$1\" in\n",
     );
-    for command in COMMANDS {
+    for command in commands::all() {
         for flag in command.flags.iter().filter(|flag| flag.value.is_some()) {
             let pattern: Vec<_> = spellings(flag)
-                .map(|written| format!("{}:{written}", command.name))
+                .map(|written| format!("{}:{written}", pattern(command)))
                 .collect();
             set_kind(out, &pattern.join(" | "), &flag.complete);
         }
@@ -135,8 +150,8 @@ fn value_kinds(out: &mut String) {
 
 fn flags(out: &mut String) {
     out.push_str("\n_moat_flags() { # COMMAND: sets kind\n    case \"$1\" in\n");
-    for command in COMMANDS {
-        case(out, command.name, &flag_words(command.all_flags()));
+    for command in commands::all() {
+        case(out, &pattern(command), &flag_words(command.all_flags()));
     }
     case(out, "*", &flag_words(head_flags()));
     out.push_str("    esac\n}\n");
@@ -150,12 +165,29 @@ fn flag_words(flags: impl Iterator<Item = &'static Flag>) -> String {
 fn positionals(out: &mut String) {
     out.push_str("\n_moat_positional() { # COMMAND COUNT: sets kind\n    case \"$1:$2\" in\n");
     set_kind(out, ":*", &Complete::Command);
-    for command in COMMANDS {
+    for command in commands::all() {
+        let actions: Vec<&str> = command.action_words().collect();
+        let name = pattern(command);
         let pattern = match command.positional.max {
-            0 => continue,
-            1 => format!("{}:0", command.name),
-            _ => format!("{}:*", command.name),
+            0 if actions.is_empty() => continue,
+            0 | 1 => format!("{name}:0"),
+            _ => format!("{name}:*"),
         };
+        match (actions.as_slice(), &command.positional.complete) {
+            ([], _) => {}
+            (actions, Complete::Branch) => {
+                case(
+                    out,
+                    &pattern,
+                    &format!("kind='branch {}'", actions.join(" ")),
+                );
+                continue;
+            }
+            (actions, _) => {
+                case(out, &pattern, &format!("kind='{}'", words(actions)));
+                continue;
+            }
+        }
         set_kind(out, &pattern, &command.positional.complete);
     }
     out.push_str("        *) kind='' ;;\n    esac\n}\n");
@@ -167,9 +199,9 @@ fn set_kind(out: &mut String, pattern: &str, complete: &Complete) {
         Complete::File => "file".to_owned(),
         Complete::Directory => "directory".to_owned(),
         Complete::Run => "run".to_owned(),
-        Complete::Branch(list) => format!("branch {}", list.join(" ")),
+        Complete::Branch => "branch ".to_owned(),
         Complete::Command => words(&COMMANDS.iter().flat_map(Command::names).collect::<Vec<_>>()),
-        Complete::Words(list) | Complete::Action(list) => words(list),
+        Complete::Words(list) => words(list),
     };
     case(out, pattern, &format!("kind='{kind}'"));
 }

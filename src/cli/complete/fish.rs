@@ -21,7 +21,24 @@ pub(super) fn script() -> String {
     }
     for command in COMMANDS {
         let names: Vec<&str> = command.names().collect();
-        let condition = format!("__moat_at {}", names.join(" "));
+        let mut condition = format!("__moat_at {}", names.join(" "));
+        let actions: Vec<&str> = command.action_words().collect();
+        if !actions.is_empty() {
+            condition = format!(
+                "{condition}; and not __moat_nested {} {}",
+                command.name,
+                actions.join(" ")
+            );
+        }
+        for action in command.actions {
+            let option = format!("-a {}", action.word());
+            offer(&mut out, &condition, &option, action.summary);
+            let condition = format!("__moat_nested {}", action.name);
+            positional_line(&mut out, &condition, action);
+            for flag in action.all_flags() {
+                flag_line(&mut out, &condition, flag);
+            }
+        }
         positional_line(&mut out, &condition, command);
         for flag in command.all_flags() {
             flag_line(&mut out, &condition, flag);
@@ -45,6 +62,15 @@ function __moat_at
         return 1
     end
     test (count $argv) -eq 0
+end
+
+# True if no -- was typed and the first two arguments are the command and one of the actions.
+function __moat_nested
+    set -l words (commandline -opc)
+    set -e words[1]
+    contains -- -- $words; and return 1
+    set words (string match -v -- '-*' $words)
+    test (count $words) -ge 2; and test $words[1] = $argv[1]; and contains -- $words[2] $argv[2..-1]
 end
 
 function __moat_runs
@@ -95,14 +121,12 @@ fn source(complete: &Complete) -> Option<String> {
         Complete::File => Some("-F".to_owned()),
         Complete::Directory => Some("-a '(__fish_complete_directories)'".to_owned()),
         Complete::Run => Some("-a '(__moat_runs)'".to_owned()),
-        Complete::Branch(words) => Some(format!("-a '{} (__moat_branches)'", words.join(" "))),
+        Complete::Branch => Some("-a '(__moat_branches)'".to_owned()),
         Complete::Command => {
             let names: Vec<&str> = COMMANDS.iter().map(|command| command.name).collect();
             Some(format!("-a '{}'", names.join(" ")))
         }
-        Complete::Words(words) | Complete::Action(words) => {
-            Some(format!("-a '{}'", words.join(" ")))
-        }
+        Complete::Words(words) => Some(format!("-a '{}'", words.join(" "))),
     }
 }
 

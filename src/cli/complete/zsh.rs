@@ -1,7 +1,7 @@
 //! The completion script of zsh. It works as a file `_moat` in `$fpath`, and with `eval`.
 
-use super::super::command_table::{Command, Complete, Flag, Positional};
-use super::super::commands::COMMANDS;
+use super::super::command_table::{Command, Complete, Flag};
+use super::super::commands::{self, COMMANDS};
 use super::{head_flags, spellings};
 
 pub(super) fn script() -> String {
@@ -18,7 +18,15 @@ pub(super) fn script() -> String {
     out.push_str(ENTRY);
     head_flags().for_each(|flag| flag_spec(&mut out, 8, flag));
     out.push_str(DISPATCH);
-    for command in COMMANDS {
+    let actions = COMMANDS.iter().flat_map(|command| command.actions);
+    let names: Vec<String> = actions.map(|action| format!("'{}'", action.name)).collect();
+    out.push_str(&format!(
+        "    if (( CURRENT > 2 )); then\n        case \"$words[1] $words[2]\" in\n            {})\n                \
+         words[1,2]=(\"$words[1] $words[2]\")\n                (( CURRENT-- ))\n                ;;\n        esac\n    fi\n",
+        names.join("|")
+    ));
+    out.push_str(CASE);
+    for command in commands::all() {
         arguments(&mut out, command);
     }
     out.push_str(TAIL);
@@ -53,8 +61,9 @@ const DISPATCH: &str = r#"        '1:command:_moat_commands' \
         '*::argument:->argument' && ret=0
     [[ $state == argument ]] || return ret
     curcontext=${curcontext%:*}-$words[1]:
-    case $words[1] in
 "#;
+
+const CASE: &str = "    case $words[1] in\n";
 
 const TAIL: &str = r#"    esac
     return ret
@@ -68,7 +77,11 @@ fi
 "#;
 
 fn arguments(out: &mut String, command: &Command) {
-    let names: Vec<&str> = command.names().collect();
+    let quoted = |name: &str| match name.contains(' ') {
+        true => format!("'{name}'"),
+        false => name.to_owned(),
+    };
+    let names: Vec<String> = command.names().map(quoted).collect();
     out.push_str(&format!(
         "        {})\n            _arguments -s -S \\\n",
         names.join("|")
@@ -76,7 +89,7 @@ fn arguments(out: &mut String, command: &Command) {
     command
         .all_flags()
         .for_each(|flag| flag_spec(out, 16, flag));
-    positional_spec(out, &command.positional);
+    positional_spec(out, command);
     out.push_str("                && ret=0\n            ;;\n");
 }
 
@@ -113,22 +126,23 @@ fn value_action(flag: &Flag) -> String {
     }
 }
 
-fn positional_spec(out: &mut String, positional: &Positional) {
+fn positional_spec(out: &mut String, command: &Command) {
+    let positional = &command.positional;
+    let actions: Vec<&str> = command.action_words().collect();
+    let candidates = match (actions.as_slice(), &positional.complete) {
+        ([], complete) => action(complete),
+        (actions, Complete::Branch) => format!("_moat_branches {}", actions.join(" ")),
+        (actions, _) => format!("({})", actions.join(" ")),
+    };
     let place = match (positional.min, positional.max) {
+        (_, 0) if !actions.is_empty() => "1::",
         (_, 0) => return,
         (0, 1) => "1::",
         (_, 1) => "1:",
         _ => "*:",
     };
     out.push_str("                ");
-    quote(
-        out,
-        &format!(
-            "{place}{}:{}",
-            positional.name,
-            action(&positional.complete)
-        ),
-    );
+    quote(out, &format!("{place}{}:{candidates}", positional.name,));
     out.push_str(" \\\n");
 }
 
@@ -138,9 +152,9 @@ fn action(complete: &Complete) -> String {
         Complete::File => "_files".to_owned(),
         Complete::Directory => "_files -/".to_owned(),
         Complete::Run => "_moat_runs".to_owned(),
-        Complete::Branch(words) => format!("_moat_branches {}", words.join(" ")),
+        Complete::Branch => "_moat_branches".to_owned(),
         Complete::Command => "_moat_commands".to_owned(),
-        Complete::Words(words) | Complete::Action(words) => format!("({})", words.join(" ")),
+        Complete::Words(words) => format!("({})", words.join(" ")),
     }
 }
 
