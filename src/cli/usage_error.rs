@@ -128,9 +128,15 @@ pub(super) fn invalid_choice(of: &str, words: &[&'static str], value: &OsStr) ->
 }
 
 pub(super) fn missing_positional(command: &Command) -> Error {
+    let words = |action: &Command| format!("{} {}", action.name, action.usage);
+    let actions: Vec<String> = command.actions.iter().map(words).collect();
     let list = match command.positional.complete {
-        Complete::Run => " ('moat list -a' shows the runs)",
-        _ => "",
+        Complete::Run => " ('moat list -a' shows the runs)".to_owned(),
+        _ if !actions.is_empty() => {
+            let actions: Vec<&str> = actions.iter().map(|action| action.trim_end()).collect();
+            format!("; the actions: {}", actions.join(", "))
+        }
+        _ => String::new(),
     };
     let name = command.positional.name;
     let article = if name.starts_with('A') { "an" } else { "a" };

@@ -131,7 +131,7 @@ fn missing_and_surplus_words_are_named() {
         (
             &["deps"],
             "'moat deps' needs an ACTION",
-            "usage: moat deps [FLAGS] list | info NAME... | search WORD",
+            "usage: moat deps [FLAGS] ACTION; the actions: deps list, deps info NAME..., deps search WORD",
         ),
         (
             &["completions"],
