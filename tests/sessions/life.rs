@@ -749,17 +749,32 @@ fn flags_that_say_nothing_are_refused() {
     let project = Project::new(&format!("  processes: {{idle: {{command: {IDLE}}}}}"));
     project.up("a");
     for (line, why) in [
-        ("wt list --force", "'wt list' takes no --force"),
-        ("wt list -b", "'wt list' takes no --background"),
-        ("wt status a --name q", "'wt status' takes no --name"),
-        ("wt env a -i", "'wt env' takes no --interactive"),
-        ("wt clean -b --force", "'wt clean' takes no --background"),
-        ("wt a --force -- true", "'wt BRANCH' takes no --force"),
-        ("wt a --force", "'wt BRANCH' takes no --force"),
         (
-            "wt env a -- true",
-            "a command after '--' needs exactly one branch",
+            "wt list --force",
+            "unknown flag '--force' for 'moat wt list'",
         ),
+        (
+            "wt list -b",
+            "unknown flag '--background' for 'moat wt list'",
+        ),
+        (
+            "wt status a --name q",
+            "unknown flag '--name' for 'moat wt status'",
+        ),
+        (
+            "wt env a -i",
+            "unknown flag '--interactive' for 'moat wt env'",
+        ),
+        (
+            "wt clean -b --force",
+            "unknown flag '--background' for 'moat wt clean'",
+        ),
+        (
+            "wt a --force -- true",
+            "unknown flag '--force' for 'moat wt'",
+        ),
+        ("wt a --force", "unknown flag '--force' for 'moat wt'"),
+        ("wt env a -- true", "unexpected argument 'a' for 'moat wt'"),
         ("down a --keep --force", "--keep and --force exclude"),
         ("shell a --json", "'shell' does not support --json"),
     ] {
