@@ -32,7 +32,17 @@ pub(crate) struct ComposeService {
     /// Whether it must complete, because another service waits for its completion.
     #[serde(alias = "once")]
     pub(crate) one_shot: bool,
+    /// Whether it may also end with code 0, because another service only needs it to start.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) may_end: bool,
     /// Whether it existed before that operation, perhaps with data.
     #[serde(default, alias = "again")]
     pub(crate) existed_before: bool,
+}
+
+impl ComposeService {
+    /// Whether an end with code 0 is no failure.
+    pub(crate) fn may_complete(&self) -> bool {
+        self.one_shot || self.may_end
+    }
 }

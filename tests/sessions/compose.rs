@@ -448,7 +448,8 @@ fn one_that_ends_may_be_needed_without_a_condition() {
         )
     };
     project.commit("docker-compose.yml", &file("'true'"));
-    up(&project, "a");
+    assert_eq!(up(&project, "a")["healthy"], true);
+    ok(&project, &["wt", "status", "a"]);
     ok(&project, &["down", "a"]);
     project.commit("docker-compose.yml", &file("'false'"));
     let done = call(&project, &["up", "b"]).status(1);

@@ -153,6 +153,7 @@ pub(super) fn record_intent(compose: &mut SessionCompose, name: &str, operation:
         stage: ResourceStage::Intent,
         operation: operation.to_owned(),
         one_shot: once,
+        may_end: false,
         existed_before: again,
     });
 }

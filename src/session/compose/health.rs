@@ -55,7 +55,7 @@ impl ComposeContainers {
                 Some(Ok(found)) => {
                     if let Some(container) = state_of(found, session, &service.name) {
                         health.container = Some(container.name.clone());
-                        health.running = Some(is_up(container.state, service.one_shot));
+                        health.running = Some(is_up(container.state, service.may_complete()));
                         let is_over = matches!(container.state, ContainerState::Ended(_));
                         health.stopped = is_over && service.operation.is_empty();
                         (health.error, health.exit_code) = match container.state {
@@ -116,7 +116,7 @@ pub(in crate::session) fn runs(session: &Session, name: &str) -> Option<runtime:
     let found = containers_within(session, runtime::QUICK_TIMEOUT);
     Some(found.map(|found| {
         let container = state_of(&found, session, name);
-        container.is_some_and(|container| is_up(container.state, service.one_shot))
+        container.is_some_and(|container| is_up(container.state, service.may_complete()))
     }))
 }
 
@@ -134,7 +134,7 @@ pub(super) fn is_complete(session: &Session) -> bool {
         let state = container.map(|container| container.state);
         service.stage == ResourceStage::Made
             && state.is_some_and(|state| {
-                is_up(state, service.one_shot)
+                is_up(state, service.may_complete())
                     && !matches!(state, ContainerState::Unhealthy | ContainerState::Starting)
             })
     })

@@ -291,6 +291,9 @@ fn record_intents(
             services.retain(|it| it.operation != operation || is_member(&it.name));
             for member in members.iter().filter(|it| is_in(starting, &it.name)) {
                 record_intent(compose, &member.name, &operation, member.one_shot);
+                if let Some(service) = compose.services.last_mut() {
+                    service.may_end = member.may_end;
+                }
             }
             compose.request_pending = true;
         }
