@@ -61,14 +61,7 @@ pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<()> {
 
 /// Prints a notice, unless `--quiet` or `--json` is given.
 pub(super) fn notice(args: &Args, text: &str) {
-    if shows_notices(args) {
-        line(text);
-    }
-}
-
-/// Whether notices are printed. With `--json`, stderr carries only the error.
-pub(super) fn shows_notices(args: &Args) -> bool {
-    !args.has(&flags::QUIET) && !args.has(&flags::JSON)
+    CommandUi::new(args).notice(text);
 }
 
 /// Prints a notice, also with `--quiet` and `--json`.
@@ -78,9 +71,7 @@ pub(super) fn print_notice(text: &str) {
 
 /// Prints a detail if `--verbose` is given.
 pub(super) fn detail(args: &Args, text: &str) {
-    if args.has(&flags::VERBOSE) {
-        line(text);
-    }
+    CommandUi::new(args).detail(text);
 }
 
 /// Prints a warning.
@@ -182,17 +173,23 @@ pub(super) fn status_lines(before: usize, lines: &[String]) {
 
 /// The output of a command with these arguments.
 pub(super) fn ui(args: &Args) -> SharedUi {
-    Arc::new(CommandUi {
-        is_quiet: args.has(&flags::QUIET),
-        is_json: args.has(&flags::JSON),
-        is_verbose: args.has(&flags::VERBOSE),
-    })
+    Arc::new(CommandUi::new(args))
 }
 
 struct CommandUi {
     is_quiet: bool,
     is_json: bool,
     is_verbose: bool,
+}
+
+impl CommandUi {
+    fn new(args: &Args) -> CommandUi {
+        CommandUi {
+            is_quiet: args.has(&flags::QUIET),
+            is_json: args.has(&flags::JSON),
+            is_verbose: args.has(&flags::VERBOSE),
+        }
+    }
 }
 
 impl Ui for CommandUi {
