@@ -11,7 +11,7 @@ pub(crate) struct Inherit {
     /// Relative, without `.` and `..`.
     pub(crate) path: PathBuf,
     pub(crate) link: bool,
-    /// Whether no file names it: then the main checkout need not have it.
+    /// Whether it is a default: the main checkout need not have it.
     pub(crate) is_default: bool,
 }
 
